@@ -1,0 +1,1 @@
+"""The real robot: drivers, cameras, perception, safety and the policy runner."""

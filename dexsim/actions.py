@@ -1,0 +1,100 @@
+"""From a policy's action to joint targets; the same code serves the environment, the exported policy and the robot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Optional
+
+import torch
+from torch import Tensor, nn
+
+from dexsim.errors import UserError, require
+from dexsim.robots import RobotSpec
+
+@dataclass(frozen=True)
+class ControlSettings:
+    """Rates and the meaning of an action.
+
+    Attributes:
+        policy_hz: policy steps a second; the robot's is 5 (recipe, hardware).
+        action_mode: "relative": an action moves the last target; "absolute": it is the target.
+        arm_speed: relative mode: how fast an arm joint's target moves at action 1, rad/s.
+        hand_speed: relative mode: how fast a hand joint's normalized target moves at action 1, 1/s.
+        arm_lead: relative mode: how far an arm joint's target may lie from its measured position, rad. Without a bound
+            the target runs away while the hands press on something, and the force with it.
+    """
+
+    policy_hz: float = 10.0
+    action_mode: Literal["relative", "absolute"] = "relative"
+    arm_speed: float = 1.0
+    hand_speed: float = 2.0
+    arm_lead: float = 0.15
+
+    def __post_init__(self) -> None:
+        """Refuse rates that cannot be."""
+        for name in ("policy_hz", "arm_speed", "hand_speed", "arm_lead"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "positive")
+
+    def substeps(self, timestep: float) -> int:
+        """Physics steps in a policy step; raises UserError where that is not a whole number."""
+        exact = 1.0 / (self.policy_hz * timestep)
+        if abs(exact - round(exact)) > 1e-6:
+            raise UserError(
+                f"control.policy_hz = {self.policy_hz:g}: a policy step must be a whole number of physics steps of "
+                f"{timestep:g} s, not {exact:.3f}"
+            )
+        return round(exact)
+
+
+class ActionMap(nn.Module):
+    """Action in [-1, 1] and last target to the next target, in canonical order.
+
+    Arm joints span their limits. Hand joints are normalized to 0 (open) .. 1 (closed), whichever way they turn.
+
+    Args:
+        robot: the robot.
+        settings: rates and mode.
+    """
+
+    start: Tensor
+    span: Tensor
+    reach: Tensor
+    lead: Tensor
+
+    def __init__(self, robot: RobotSpec, settings: Optional[ControlSettings] = None) -> None:
+        """See the class."""
+        super().__init__()
+        settings = settings or ControlSettings()
+        self.relative = settings.action_mode == "relative"
+        start, end = torch.tensor(robot.open_position), torch.tensor(robot.closed_position)
+        self.register_buffer("start", start)
+        self.register_buffer("span", end - start)
+        is_hand = torch.from_numpy(robot.is_hand)
+        # Largest change of the normalized target in one policy step.
+        arm = settings.arm_speed / settings.policy_hz / self.span.abs()
+        hand = torch.full_like(arm, settings.hand_speed / settings.policy_hz)
+        self.register_buffer("reach", torch.where(is_hand, hand, arm))
+        self.register_buffer("lead", torch.where(is_hand, torch.ones_like(arm), settings.arm_lead / self.span.abs()))
+
+    def normalize(self, target: Tensor) -> Tensor:
+        """Joint positions (..., 26) in rad to 0 .. 1."""
+        return (target - self.start) / self.span
+
+    def forward(self, action: Tensor, previous_target: Tensor, joint_position: Tensor) -> Tensor:
+        """Next joint targets.
+
+        Args:
+            action: (N, 26) in [-1, 1]; what lies outside is clipped.
+            previous_target: (N, 26) rad.
+            joint_position: (N, 26) measured, rad. Like `previous_target` without effect in absolute mode.
+
+        Returns:
+            (N, 26) rad, within limits.
+        """
+        action = action.clamp(-1.0, 1.0)
+        if not self.relative:
+            return self.start + (action + 1) / 2 * self.span
+        measured = self.normalize(joint_position)
+        unit = self.normalize(previous_target) + action * self.reach
+        unit = torch.maximum(torch.minimum(unit, measured + self.lead), measured - self.lead)
+        return self.start + unit.clamp(0.0, 1.0) * self.span

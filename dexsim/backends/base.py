@@ -1,0 +1,124 @@
+"""What every simulator offers: N copies of a scene, stepped together, seen as torch tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, FrozenSet, Mapping, Protocol, Sequence
+
+import torch
+from torch import Tensor
+
+from dexsim.errors import require
+from dexsim.scene import Scene
+
+BACKENDS = ("mujoco",)
+
+
+@dataclass(frozen=True)
+class BackendSettings:
+    """Which simulator, and how it runs.
+
+    Attributes:
+        name: one of `BACKENDS`.
+        threads: simulation threads, 0 for one a core. Results do not depend on it.
+        timestep: physics step in s.
+    """
+
+    name: str = "mujoco"
+    threads: int = 0
+    timestep: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Refuse unknown simulators and steps that none integrates."""
+        require(self.name in BACKENDS, "name", self.name, f"one of {', '.join(BACKENDS)}")
+        require(0.0005 <= self.timestep <= 0.02, "timestep", self.timestep, "0.0005 to 0.02 s")
+        require(self.threads >= 0, "threads", self.threads, "0 (one a core) or more")
+
+
+@dataclass
+class SimState:
+    """Views of the simulation, valid until the next call; J joints in the robot's tree order, K objects, F fingertips.
+
+    Attributes:
+        joint_position: (N, J) rad.
+        joint_velocity: (N, J) rad/s.
+        object_pose: (N, K, 7) position in m and quaternion w x y z.
+        object_velocity: (N, K, 6) linear in m/s and angular in rad/s, world frame.
+        fingertip_position: (N, F, 3) m, in the order of `RobotSpec.fingertips`.
+        palm_pose: (N, 2, 12) left and right grasp frames: position in m and rotation matrix, row by row.
+    """
+
+    joint_position: Tensor
+    joint_velocity: Tensor
+    object_pose: Tensor
+    object_velocity: Tensor
+    fingertip_position: Tensor
+    palm_pose: Tensor
+
+
+@dataclass
+class InitialState:
+    """Where some environments start, at rest: n environments.
+
+    Attributes:
+        joint_position: (n, J) rad, coupled joints included.
+        joint_target: (n, 26) rad.
+        object_pose: (n, K, 7).
+    """
+
+    joint_position: Tensor
+    joint_target: Tensor
+    object_pose: Tensor
+
+
+class Backend(Protocol):
+    """N copies of a scene. What a simulator cannot do raises; nothing is skipped silently."""
+
+    num_envs: int
+    scene: Scene
+    capabilities: FrozenSet[str]
+
+    @property
+    def state(self) -> SimState:
+        """The current state."""
+        ...
+
+    def set_joint_targets(self, targets: Tensor) -> None:
+        """Set the position drives' targets, (N, 26) rad, held until set again."""
+        ...
+
+    def apply_wrench(self, wrench: Tensor) -> None:
+        """Force in N and torque in N m on each object's centre, world frame, (N, K, 6), held until set again."""
+        ...
+
+    def step(self, substeps: int) -> Tensor:
+        """Advance all by `substeps` physics steps; return (N,) bool, True where the simulation went non-finite."""
+        ...
+
+    def reset(self, env_ids: Tensor, initial: InitialState) -> None:
+        """Put some environments into a state at rest and make `state` current; the others are not touched."""
+        ...
+
+    def set_parameters(self, env_ids: Tensor, values: Mapping[str, Tensor]) -> None:
+        """Set named physical parameters (`dexsim.parameters`) of some environments."""
+        ...
+
+    def contacts(self, first: Sequence[str], second: Sequence[str]) -> Tensor:
+        """Whether any link of `first` touches any object or link of `second`, (N,) bool; "table" names the table."""
+        ...
+
+    def get_state(self) -> Dict[str, Any]:
+        """Everything needed to go on exactly from here."""
+        ...
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `get_state()`."""
+        ...
+
+
+def make_backend(scene: Scene, num_envs: int, settings: BackendSettings) -> Backend:
+    """Compile a scene for a simulator."""
+    from dexsim.backends.mujoco import MujocoBackend
+
+    return MujocoBackend(scene, num_envs, settings.threads)
+

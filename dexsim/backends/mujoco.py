@@ -1,0 +1,204 @@
+"""The CPU backend: MuJoCo's batch engine. State fields are live views of the batch's rows, without a copy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dexsim import parameters
+from dexsim.backends.base import InitialState, SimState
+from dexsim.backends.mujoco_model import bounding_radius, build_spec, geom_size, principal_inertia
+from dexsim.rotations import quat_rotate
+from dexsim.scene import Scene
+
+
+class MujocoBackend:
+    """`dexsim.backends.Backend` on `mujoco.batch.Batch`.
+
+    Args:
+        scene: what to simulate.
+        num_envs: how many copies.
+        threads: simulation threads, 0 for one a core; results do not depend on it.
+    """
+
+    capabilities = frozenset({"parameters", "wrench", "exact_state"})
+
+    def __init__(self, scene: Scene, num_envs: int, threads: int = 0) -> None:
+        """See the class."""
+        import mujoco
+        from mujoco.batch import Batch
+
+        self.scene, self.num_envs = scene, num_envs
+        self.model = build_spec(scene).compile()
+        self.batch = Batch(self.model, num_envs, threads)
+        self._stage = mujoco.mjtStage.mjSTAGE_POS.value
+        self._none = mujoco.mjtStage.mjSTAGE_NONE.value
+        self._num_joints = len(scene.robot.joint_names)
+        self._index_names()
+        self._bind_views()
+        self._expand()
+        self.batch.forward(stage=self._stage)
+
+    # -- building ------------------------------------------------------------------------------------------------------
+
+    def _index_names(self) -> None:
+        model, robot = self.model, self.scene.robot
+        names = [model.joint(i).name for i in range(self._num_joints)]
+        if names != list(robot.joint_names):
+            raise RuntimeError("the compiled joint order differs from the robot's tree order")
+        self._tips = [model.site(f"tip_{tip.name}").id for tip in robot.fingertips]
+        self._palms = [model.site(f"palm_{palm.side}").id for palm in robot.palms]
+        self._bodies = np.array([model.body(item.name).id for item in self.scene.objects], dtype=int)
+        self._geoms = np.array([model.geom(item.name).id for item in self.scene.objects], dtype=int)
+        hand = {link.name for link in robot.links if any(p.region == "hand" for p in link.primitives)}
+        self._hand_geoms = np.array([g for g in range(model.ngeom) if model.body(model.geom_bodyid[g]).name in hand])
+
+    def _bind_views(self) -> None:
+        batch, joints, objects = self.batch, self._num_joints, len(self.scene.objects)
+        qpos, qvel = torch.from_numpy(batch.bind("qpos")), torch.from_numpy(batch.bind("qvel"))
+        self._qpos, self._qvel = qpos, qvel
+        self._joint_position, self._joint_velocity = qpos[:, :joints], qvel[:, :joints]
+        self._object_pose = qpos[:, joints:].view(self.num_envs, objects, 7)
+        self._object_twist = qvel[:, joints:].view(self.num_envs, objects, 6)
+        self._ctrl = torch.from_numpy(batch.bind("ctrl"))
+        self._wrench = torch.from_numpy(batch.bind("xfrc_applied"))
+        self._site_position = _read_only(batch.bind("site_xpos"))
+        self._site_rotation = _read_only(batch.bind("site_xmat"))
+
+    def _expand(self) -> None:
+        """Give every parameter its per-environment values, at nominal."""
+        batch = self.batch
+        self._gain, self._bias = batch.expand("actuator_gainprm"), batch.expand("actuator_biasprm")
+        self._friction, self._size = batch.expand("geom_friction"), batch.expand("geom_size")
+        self._rbound, self._aabb = batch.expand("geom_rbound"), batch.expand("geom_aabb")
+        self._mass, self._inertia = batch.expand("body_mass"), batch.expand("body_inertia")
+        nominal = parameters.nominal(self.scene)
+        self.values = parameters.repeat(nominal, self.num_envs)
+        self.set_parameters(torch.arange(self.num_envs), parameters.repeat(nominal, self.num_envs))
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> SimState:
+        """The current state; float64 views but for what has to be put together."""
+        pose, twist = self._object_pose, self._object_twist
+        # MuJoCo keeps a free body's angular velocity in the body's own frame.
+        angular = quat_rotate(pose[..., 3:], twist[..., 3:])
+        palms = [self._site_position[:, self._palms], self._site_rotation[:, self._palms]]
+        return SimState(
+            joint_position=self._joint_position,
+            joint_velocity=self._joint_velocity,
+            object_pose=pose,
+            object_velocity=torch.cat([twist[..., :3], angular], dim=-1),
+            fingertip_position=self._site_position[:, self._tips],
+            palm_pose=torch.cat(palms, dim=-1),
+        )
+
+    def set_joint_targets(self, targets: Tensor) -> None:
+        """See `Backend`."""
+        self._ctrl.copy_(targets)
+
+    def apply_wrench(self, wrench: Tensor) -> None:
+        """See `Backend`."""
+        self._wrench[:, self._bodies] = wrench.to(torch.float64)
+
+    def step(self, substeps: int) -> Tensor:
+        """See `Backend`."""
+        from mujoco.batch import SimulationError
+
+        failed: Sequence[int] = ()
+        try:
+            self.batch.step(nstep=substeps, stage=self._stage)
+        except SimulationError as error:
+            failed = [int(i) for i in error.ids]
+        # The sum of squares is non-finite where any entry is, and also catches what is about to overflow.
+        bad = ~torch.isfinite((self._qvel**2).sum(dim=1) + self._qpos.sum(dim=1))
+        if failed:
+            bad[list(failed)] = True
+        return bad
+
+    def reset(self, env_ids: Tensor, initial: InitialState) -> None:
+        """See `Backend`."""
+        ids = env_ids.numpy().astype(np.int32)
+        self.batch.reset(ids, stage=self._none)
+        self._joint_position[env_ids] = initial.joint_position.to(torch.float64)
+        self._object_pose[env_ids] = initial.object_pose.to(torch.float64)
+        self._ctrl[env_ids] = initial.joint_target.to(torch.float64)
+        self.batch.forward(ids, stage=self._stage)
+
+    # -- parameters ----------------------------------------------------------------------------------------------------
+
+    def set_parameters(self, env_ids: Tensor, values: Mapping[str, Tensor]) -> None:
+        """See `Backend`."""
+        parameters.check(values)
+        ids = env_ids.numpy()
+        for name, value in values.items():
+            self.values[name][env_ids] = value.to(torch.float64)
+        column = ids[:, None]
+        if "joint_stiffness" in values:
+            self._gain[ids, :, 0] = values["joint_stiffness"]
+            self._bias[ids, :, 1] = -values["joint_stiffness"]
+        if "joint_damping" in values:
+            self._bias[ids, :, 2] = -values["joint_damping"]
+        if "hand_friction" in values:
+            self._friction[column, self._hand_geoms, 0] = values["hand_friction"]
+        if "object_friction" in values:
+            self._friction[column, self._geoms, 0] = values["object_friction"]
+        if "object_mass" in values or "object_size" in values:
+            self._set_objects(ids)
+
+    def _set_objects(self, ids: np.ndarray) -> None:
+        """Masses, sizes, inertias and bounding volumes; then the constants that the engine derives from them."""
+        count = len(self.scene.objects)
+        mass = self.values["object_mass"].numpy()[ids]
+        size = self.values["object_size"].numpy()[ids].reshape(len(ids), count, 3)
+        for i, item in enumerate(self.scene.objects):
+            body, geom = self._bodies[i], self._geoms[i]
+            self._mass[ids, body] = mass[:, i]
+            self._inertia[ids, body] = principal_inertia(item.shape, mass[:, i], size[:, i])
+            self._size[ids, geom] = geom_size(item.shape, size[:, i])
+            self._rbound[ids, geom] = bounding_radius(item.shape, size[:, i])
+            self._aabb[ids, geom, 3:] = size[:, i] / 2
+        self.batch.set_const(ids.astype(np.int32))
+
+    # -- the rest ------------------------------------------------------------------------------------------------------
+
+    def contacts(self, first: Sequence[str], second: Sequence[str]) -> Tensor:
+        """See `Backend`."""
+        raise NotImplementedError
+
+    def get_state(self) -> Dict[str, Any]:
+        """Engine rows (with warm starts) and parameters of every environment."""
+        return {
+            "rows": torch.from_numpy(self.batch.state.copy()),
+            "values": {name: value.clone() for name, value in self.values.items()},
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """See `Backend`."""
+        self.set_parameters(torch.arange(self.num_envs), state["values"])
+        self.batch.state[:] = state["rows"].numpy()
+        self.batch.forward(stage=self._stage)
+
+    def model_of(self, env_id: int) -> Any:
+        """The MjModel of one environment, with its own parameters: for drawing and for looking inside."""
+        return self.batch.get_model(env_id)
+
+
+def _read_only(array: np.ndarray) -> Tensor:
+    """A tensor over an output of the engine; torch has no read-only tensors, so nobody may write to it."""
+    view = array.view()
+    view.flags.writeable = True
+    return torch.from_numpy(view)
+
+
+def drawable_model(scene: Scene, meshes: Optional[Path] = None) -> Any:
+    """The scene as an MjModel to draw; `meshes` as in `add_robot`."""
+    return build_spec(scene, meshes).compile()
+
+
+__all__: List[str] = ["MujocoBackend", "drawable_model"]

@@ -1,0 +1,49 @@
+"""The error that a user can mend."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Iterable
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave: one line that names the thing, its value and what is allowed.
+
+    The command line prints it without a traceback and exits with status 2.
+    """
+
+
+def unknown(problem: str, name: object, allowed: Iterable[str]) -> UserError:
+    """Returns the error for a name that is none of those allowed.
+
+    Args:
+        problem: What is wrong, with the name in it: "no task named 'box_lft'".
+        name: The name as given; a close match among `allowed` is suggested.
+        allowed: The names that would have been right, listed in their own order.
+    """
+    names = list(allowed)
+    match = difflib.get_close_matches(str(name), names, n=1)
+    hint = f"; did you mean {match[0]!r}?" if match else ""
+    return UserError(f"{problem}; allowed: {', '.join(names) or 'nothing'}{hint}")
+
+
+def require(condition: bool, name: str, value: object, allowed: str) -> None:
+    """Checks one value of a settings dataclass, in its `__post_init__`.
+
+    Args:
+        condition: Whether the value is right.
+        name: The field; `settings.build` puts the path of the config section in front of it.
+        value: The value as given.
+        allowed: What it must be: "at least 1", "a multiple of minibatch_size (512)".
+
+    Raises:
+        UserError: If it is not.
+    """
+    if not condition:
+        raise UserError(f"{name} = {value!r}: must be {allowed}")
+
+
+def one_line(error: BaseException) -> str:
+    """Returns the message of a library's error with its lines joined."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return "; ".join(line for line in lines if line and not line.startswith("See http"))

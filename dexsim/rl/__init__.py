@@ -1,0 +1,1 @@
+"""Reinforcement learning: rl-games' PPO over a `dexsim` environment, its checkpoints, players and exports."""

@@ -1,0 +1,224 @@
+"""Value objects that describe a robot: links, joints, couplings, fingertips, palms.
+
+SI units, quaternions w x y z, z up, x forward, y left, origin at the robot's base link.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+
+from dexsim.errors import UserError
+
+Vec3 = Tuple[float, float, float]
+Quat = Tuple[float, float, float, float]
+SIDES = ("left", "right")
+
+
+@dataclass(frozen=True)
+class Primitive:
+    """A collision shape in its link's frame.
+
+    Attributes:
+        kind: "box" or "capsule".
+        size: box: full extents x, y, z in m; capsule: radius and length of the cylindrical part along its z in m.
+        position: centre in m.
+        quat: orientation, w x y z.
+        region: which collision region it belongs to: "torso", "arm", "forearm" or "hand".
+        side: "left", "right" or "" for the torso.
+    """
+
+    kind: str
+    size: Tuple[float, ...]
+    position: Vec3
+    quat: Quat
+    region: str
+    side: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """A rigid body: mass in kg, centre of mass in m, inertia about it in kg m^2 (xx, yy, zz, xy, xz, yz), link axes."""
+
+    name: str
+    mass: float
+    com: Vec3
+    inertia: Tuple[float, float, float, float, float, float]
+    primitives: Tuple[Primitive, ...] = ()
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A joint between two links; `kind` is "revolute" or "fixed".
+
+    Attributes:
+        origin: child frame in the parent's, m.
+        rpy: its fixed-axis roll, pitch, yaw in rad, as in URDF.
+        axis: rotation axis in the child's frame.
+        limits: lower and upper position in rad.
+        effort: largest torque in N m.
+        velocity: largest speed in rad/s.
+        stiffness: P gain of the position drive in N m/rad.
+        damping: D gain of the position drive in N m s/rad.
+        armature: reflected rotor inertia in kg m^2.
+        friction: dry friction in N m.
+    """
+
+    name: str
+    kind: str
+    parent: str
+    child: str
+    origin: Vec3
+    rpy: Vec3
+    axis: Vec3 = (0.0, 0.0, 1.0)
+    limits: Tuple[float, float] = (0.0, 0.0)
+    effort: float = 0.0
+    velocity: float = 0.0
+    stiffness: float = 0.0
+    damping: float = 0.0
+    armature: float = 0.0
+    friction: float = 0.0
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """An underactuated joint q_joint = k * q_source + b, b in rad (recipe, section A)."""
+
+    joint: str
+    source: str
+    k: float
+    b: float
+
+
+@dataclass(frozen=True)
+class Fingertip:
+    """A point on a finger's last link: position in the link's frame in m."""
+
+    name: str
+    side: str
+    link: str
+    position: Vec3
+
+
+@dataclass(frozen=True)
+class Palm:
+    """A hand's grasp frame: a point in front of the palm, the way it faces, the way its fingers point (link frame)."""
+
+    side: str
+    link: str
+    position: Vec3
+    normal: Vec3
+    fingers: Vec3
+
+
+@dataclass(frozen=True)
+class RobotSpec:
+    """A whole robot. `commands` is the canonical order of the joints that take a target (26 for the GR1)."""
+
+    name: str
+    hand: str
+    links: Tuple[Link, ...]
+    joints: Tuple[Joint, ...]
+    commands: Tuple[str, ...]
+    couplings: Tuple[Coupling, ...]
+    fingertips: Tuple[Fingertip, ...]
+    palms: Tuple[Palm, ...]
+    open_position: Tuple[float, ...]
+    closed_position: Tuple[float, ...]
+
+    @cached_property
+    def _joint_by_name(self) -> Dict[str, Joint]:
+        return {joint.name: joint for joint in self.joints}
+
+    @cached_property
+    def moving_joints(self) -> Tuple[Joint, ...]:
+        """The joints that move, commanded and coupled, in the order of the kinematic tree."""
+        moving = {*self.commands, *(c.joint for c in self.couplings)}
+        return tuple(joint for joint in self.joints if joint.name in moving)
+
+    @cached_property
+    def joint_names(self) -> Tuple[str, ...]:
+        """Names of `moving_joints`."""
+        return tuple(joint.name for joint in self.moving_joints)
+
+    @cached_property
+    def command_index(self) -> np.ndarray:
+        """(num_commands,) index of each commanded joint within `moving_joints`."""
+        return np.array([self.joint_names.index(name) for name in self.commands])
+
+    @cached_property
+    def coupled_index(self) -> np.ndarray:
+        """(num_couplings,) index of each coupled joint within `moving_joints`."""
+        return np.array([self.joint_names.index(c.joint) for c in self.couplings])
+
+    @cached_property
+    def command_limits(self) -> np.ndarray:
+        """(num_commands, 2) lower and upper position limits in rad."""
+        return np.array([self.joint(name).limits for name in self.commands])
+
+    @cached_property
+    def is_hand(self) -> np.ndarray:
+        """(num_commands,) whether a command belongs to a hand (those are normalized 0 open .. 1 closed)."""
+        arms = {name for side in SIDES for name in self.arm_joints(side)}
+        return np.array([name not in arms for name in self.commands])
+
+    def joint(self, name: str) -> Joint:
+        """The joint of that name; raises UserError where there is none."""
+        if name not in self._joint_by_name:
+            raise UserError(f"robot {self.name!r} has no joint {name!r}")
+        return self._joint_by_name[name]
+
+    def arm_joints(self, side: str) -> List[str]:
+        """Names of the 7 arm joints of a side, shoulder to wrist."""
+        return [name for name in self.commands if name.startswith(side)]
+
+    def expand_coupled(self, commands: np.ndarray) -> np.ndarray:
+        """Positions of all moving joints from those of the commanded ones, (..., commands) -> (..., joints), rad."""
+        joints = np.zeros((*commands.shape[:-1], len(self.joint_names)))
+        joints[..., self.command_index] = commands
+        source = [self.joint_names.index(c.source) for c in self.couplings]
+        k, b = np.array([c.k for c in self.couplings]), np.array([c.b for c in self.couplings])
+        joints[..., self.coupled_index] = k * joints[..., source] + b
+        return joints
+
+    def table(self) -> Dict[str, Any]:
+        """What a checkpoint, a log or a bank is matched against: names, limits and units of the commanded joints."""
+        return {
+            "robot": self.name,
+            "hand": self.hand,
+            "unit": "rad",
+            "commands": list(self.commands),
+            "limits": self.command_limits.tolist(),
+            "couplings": [[c.joint, c.source, c.k, c.b] for c in self.couplings],
+            "fingertips": [tip.name for tip in self.fingertips],
+        }
+
+    def check_table(self, table: Dict[str, Any], owner: str) -> None:
+        """Refuse something recorded with another robot, naming the joints that differ.
+
+        Args:
+            table: a `table()` that was stored.
+            owner: what it was stored in, for the message.
+        """
+        theirs, ours = list(table.get("commands", [])), list(self.commands)
+        if theirs == ours and table.get("hand") == self.hand:
+            return
+        names = sorted(set(theirs) ^ set(ours)) or [a for a, b in zip(theirs, ours) if a != b]
+        listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        raise UserError(f"{owner} was made for robot {table.get('robot')!r}, not {self.name!r}; joints differ: {listed}")
+
+
+def find_palm(robot: RobotSpec, side: str) -> Palm:
+    """The palm of a side."""
+    return next(palm for palm in robot.palms if palm.side == side)
+
+
+def optional_side(name: str) -> Optional[str]:
+    """Side that a link or joint name of the GR1 belongs to, None for the trunk."""
+    for side, short in (("left", "L_"), ("right", "R_")):
+        if name.startswith((side, short)):
+            return side
+    return None

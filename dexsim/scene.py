@@ -1,0 +1,79 @@
+"""A scene is data: robot, table, objects. A backend compiles it; nobody else touches simulator handles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Tuple
+
+from dexsim.errors import UserError
+from dexsim.robots import RobotSpec
+
+SHAPES = ("box", "cylinder", "sphere")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A box that does not move.
+
+    Attributes:
+        size: full extents x, y, z in m.
+        position: centre of its top face in m.
+        friction: sliding friction coefficient.
+    """
+
+    size: Tuple[float, float, float] = (0.6, 1.2, 0.04)
+    position: Tuple[float, float, float] = (0.55, 0.0, 0.0)
+    friction: float = 1.0
+
+
+@dataclass(frozen=True)
+class ObjectSpec:
+    """A free primitive.
+
+    Attributes:
+        name: unique in the scene.
+        shape: "box" (size: full extents x, y, z), "cylinder" (diameter, diameter, height) or "sphere" (diameter, 3 times).
+        size: as above, in m.
+        mass: kg, spread evenly over the volume.
+        friction: sliding friction coefficient.
+        position: initial centre in m.
+        rgba: colour when drawn.
+    """
+
+    name: str
+    shape: str
+    size: Tuple[float, float, float]
+    mass: float
+    friction: float = 1.0
+    position: Tuple[float, float, float] = (0.4, 0.0, 0.1)
+    rgba: Tuple[float, float, float, float] = (0.85, 0.55, 0.25, 1.0)
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that no backend builds and sizes that are none."""
+        if self.shape not in SHAPES:
+            raise UserError(f"object {self.name!r}: shape {self.shape!r}; allowed: {', '.join(SHAPES)}")
+        if min(self.size) <= 0 or self.mass <= 0:
+            raise UserError(f"object {self.name!r}: size {self.size} and mass {self.mass} must be positive")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is simulated N times over.
+
+    Attributes:
+        robot: the robot; its base stands at the origin.
+        table: the table.
+        objects: the free objects.
+        timestep: physics step in s.
+    """
+
+    robot: RobotSpec
+    table: Table = field(default_factory=Table)
+    objects: Tuple[ObjectSpec, ...] = ()
+    timestep: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Refuse two objects of one name."""
+        names = [o.name for o in self.objects]
+        if len(set(names)) != len(names):
+            raise UserError(f"scene: object names must differ, got {names}")

@@ -1,0 +1,185 @@
+"""Strict settings: a config section becomes a dataclass, and nothing in it is ignored or guessed."""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import re
+import types
+from pathlib import Path
+from typing import Any, Dict, Literal, Mapping, Type, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from omegaconf import OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from dexsim.errors import UserError, one_line, unknown
+
+T = TypeVar("T")
+
+_UNIONS = (Union, getattr(types, "UnionType", Union))
+_SEQUENCES = (tuple, list, collections.abc.Sequence)
+_MAPPINGS = (dict, collections.abc.Mapping)
+
+
+def build(cls: Type[T], mapping: Any, path: str = "") -> T:
+    """Builds a dataclass from a config section, recursively.
+
+    Understands int (also 2e6), float (also 1 and "1e-4"), bool, str, Path, Any, Optional, Union, Literal, Tuple, List,
+    Sequence, Dict, Mapping and other dataclasses. Keys left out take the default of the field.
+
+    Args:
+        cls: The dataclass. It checks its ranges in `__post_init__` with `errors.require`.
+        mapping: A `DictConfig` or any other mapping.
+        path: Where the section stands in the config ("task.goal"), for messages.
+
+    Raises:
+        UserError: For an unknown or a missing key, or a value of the wrong type or outside its range.
+    """
+    values = plain(mapping)
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
+    if not isinstance(values, collections.abc.Mapping):
+        raise UserError(f"{path} = {values!r}: expected a section with the keys {', '.join(fields)}")
+    for key, value in values.items():
+        if key not in fields:
+            raise unknown(f"unknown key {_join(path, key)!r} = {value!r}", key, fields)
+    for key, field in fields.items():
+        if key not in values and field.default is field.default_factory is dataclasses.MISSING:
+            raise UserError(f"{_join(path, key)} is missing: expected {_describe(get_type_hints(cls)[key])}")
+    hints = get_type_hints(cls)
+    arguments = {key: _convert(hints[key], value, _join(path, key)) for key, value in values.items()}
+    try:
+        return cls(**arguments)
+    except UserError as error:
+        raise UserError(_locate(path, str(error), fields)) from None
+
+
+def plain(config: Any) -> Any:
+    """Returns a Hydra config as plain dicts and lists, with interpolations resolved; anything else as it is.
+
+    Raises:
+        UserError: For a value still to be given (`???`) or an interpolation that leads nowhere.
+    """
+    if not OmegaConf.is_config(config):
+        return config
+    try:
+        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise UserError(f"{error.full_key} is missing: add {error.full_key}=<value>") from None
+    except OmegaConfBaseException as error:
+        raise UserError(one_line(error)) from None
+
+
+def to_dict(settings: Any) -> Any:
+    """Returns a settings dataclass as dicts, lists, numbers and strings: the inverse of `build`."""
+    if dataclasses.is_dataclass(settings):
+        return {field.name: to_dict(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
+    if isinstance(settings, collections.abc.Mapping):
+        return {key: to_dict(value) for key, value in settings.items()}
+    if isinstance(settings, (list, tuple)):
+        return [to_dict(value) for value in settings]
+    return str(settings) if isinstance(settings, Path) else settings
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    origin = get_origin(hint)
+    if hint is Any:
+        return value
+    if dataclasses.is_dataclass(hint):
+        return value if isinstance(value, hint) else build(hint, value, path)  # type: ignore[arg-type]
+    if origin in _UNIONS:
+        return _convert_union(hint, value, path)
+    if origin is Literal:
+        return _convert_literal(hint, value, path)
+    if origin in _SEQUENCES:
+        return _convert_sequence(hint, value, path)
+    if origin in _MAPPINGS:
+        return _convert_mapping(hint, value, path)
+    return _convert_scalar(hint, value, path)
+
+
+def _convert_union(hint: Any, value: Any, path: str) -> Any:
+    arms = [arm for arm in get_args(hint) if arm is not type(None)]
+    if value is None and len(arms) < len(get_args(hint)):
+        return None
+    if len(arms) == 1:  # Optional: the error of its one arm says more
+        return _convert(arms[0], value, path)
+    for arm in arms:
+        try:
+            return _convert(arm, value, path)
+        except UserError:  # noqa: PERF203
+            continue
+    raise _mismatch(hint, value, path)
+
+
+def _convert_literal(hint: Any, value: Any, path: str) -> Any:
+    for choice in get_args(hint):
+        if choice == value and type(choice) is type(value):
+            return choice
+    raise unknown(f"{path} = {value!r}", value, [str(choice) for choice in get_args(hint)])
+
+
+def _convert_sequence(hint: Any, value: Any, path: str) -> Any:
+    if not isinstance(value, (list, tuple)):
+        raise _mismatch(hint, value, path)
+    kind, args = get_origin(hint), get_args(hint)
+    if kind is tuple and args[-1] is not Ellipsis:
+        if len(args) != len(value):
+            raise _mismatch(hint, value, path)
+    else:
+        args = args[:1] * len(value)
+    items = [_convert(arg, item, f"{path}[{i}]") for i, (arg, item) in enumerate(zip(args, value))]
+    return items if kind is list else tuple(items)
+
+
+def _convert_mapping(hint: Any, value: Any, path: str) -> Dict[Any, Any]:
+    if not isinstance(value, collections.abc.Mapping):
+        raise _mismatch(hint, value, path)
+    key_hint, value_hint = get_args(hint)
+    return {
+        _convert(key_hint, key, f"{path} key"): _convert(value_hint, item, _join(path, key))
+        for key, item in value.items()
+    }
+
+
+def _convert_scalar(hint: Any, value: Any, path: str) -> Any:
+    if isinstance(value, bool) and hint is not bool:  # in Python a bool is an int
+        raise _mismatch(hint, value, path)
+    if isinstance(value, hint) and value == value:
+        return value
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if hint is float and isinstance(value, (int, str)):
+        number = _parse_float(value)
+        if number == number:
+            return number
+    raise _mismatch(hint, value, path)
+
+
+def _parse_float(text: Union[int, str]) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _mismatch(hint: Any, value: Any, path: str) -> UserError:
+    return UserError(f"{path} = {value!r}: expected {_describe(hint)}")
+
+
+def _describe(hint: Any) -> str:
+    if get_origin(hint) is None and isinstance(hint, type):
+        return hint.__name__
+    return re.sub(r"\b(\w+\.)+", "", str(hint))
+
+
+def _join(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _locate(path: str, message: str, fields: Mapping[str, Any]) -> str:
+    """Puts the path of a section before a message of its `__post_init__`, which starts with a field's name."""
+    if path and re.split(r"\W", message)[0] not in fields:
+        return f"{path}: {message}"
+    return _join(path, message)

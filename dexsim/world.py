@@ -1,0 +1,127 @@
+"""What task terms see: the simulation's state, the goals, and what the episode has been so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Dict, FrozenSet, Mapping, Protocol, Tuple
+
+import torch
+from torch import Tensor
+
+from dexsim.backends import InitialState, SimState
+from dexsim.randomization import RandomizationSettings
+from dexsim.rng import EpisodeDraws
+from dexsim.robots import RobotSpec
+from dexsim.scene import Scene
+
+
+class RobotTensors:
+    """What terms need of a robot, as tensors made once: indices, limits in rad, speeds in rad/s, contact fingertips."""
+
+    def __init__(self, robot: RobotSpec) -> None:
+        """Tensors of a robot."""
+        self.command_index = torch.from_numpy(robot.command_index)
+        self.limits = torch.from_numpy(robot.command_limits)
+        self.speed = torch.tensor([robot.joint(name).velocity for name in robot.commands], dtype=torch.float64)
+
+
+@dataclass
+class World:
+    """Batched view handed to every term; N environments, K objects.
+
+    Attributes:
+        robot: the robot.
+        tensors: what terms need of it.
+        state: the simulation's state.
+        parameters: (N, k) current value of every named physical parameter.
+        nominal: (k,) its nominal value.
+        goal: (N, 3) where the object should go, m.
+        initial_object: (N, K, 7) object poses at the episode's start.
+        step: (N,) int64 policy steps since the episode's start.
+        action: (N, 26) the policy's last action in [-1, 1], without noise.
+        previous_action: (N, 26) the one before.
+        dt: policy period in s.
+    """
+
+    robot: RobotSpec
+    tensors: RobotTensors
+    state: SimState
+    parameters: Mapping[str, Tensor]
+    nominal: Mapping[str, Tensor]
+    goal: Tensor
+    initial_object: Tensor
+    step: Tensor
+    action: Tensor
+    previous_action: Tensor
+    dt: float
+
+    def object_size(self, index: int = 0) -> Tensor:
+        """(N, 3) full extents of one object in m."""
+        return self.parameters["object_size"][:, 3 * index : 3 * index + 3]
+
+
+Term = Callable[[World], Tensor]
+
+
+@dataclass
+class Start:
+    """How some environments' episodes start: n environments.
+
+    Attributes:
+        state: joints and objects.
+        goal: (n, 3) m.
+    """
+
+    state: InitialState
+    goal: Tensor
+
+
+class Task(Protocol):
+    """What an environment needs to know of a task; all functions are batched.
+
+    Attributes:
+        name: its name.
+        episode_s: length of an episode in s.
+        hold_s: how long success must have held when the episode ends, in s.
+        actor: names of the actor's observation terms (`dexsim.observations.TERMS`).
+        critic: names of the critic's.
+        rewards: name -> (weight, term); each is logged.
+        stage_names: the keys of `stages`, in order; "picked_up" among them.
+        capabilities: what the backend must be able to do.
+    """
+
+    name: str
+    episode_s: float
+    hold_s: float
+    actor: Tuple[str, ...]
+    critic: Tuple[str, ...]
+    rewards: Mapping[str, Tuple[float, Term]]
+    stage_names: Tuple[str, ...]
+    capabilities: FrozenSet[str]
+
+    def scene(self, robot: RobotSpec, timestep: float) -> Scene:
+        """The scene at nominal."""
+        ...
+
+    def start(self, draws: EpisodeDraws, parameters: Mapping[str, Tensor], jitter: RandomizationSettings) -> Start:
+        """Draw initial states and goals; `parameters` are the drawn ones (n, k), `jitter` says how poses vary."""
+        ...
+
+    def success(self, world: World) -> Tensor:
+        """(N,) whether the goal is met now."""
+        ...
+
+    def failure(self, world: World) -> Tensor:
+        """(N,) whether the episode is lost and ends."""
+        ...
+
+    def stages(self, world: World) -> Dict[str, Tensor]:
+        """Name -> (N,) whether a stage is reached now; reported as 'ever reached in the episode'."""
+        ...
+
+
+def weighted_sum(rewards: Mapping[str, Tuple[float, Term]], world: World) -> Tuple[Tensor, Dict[str, Tensor]]:
+    """Total reward (N,) and its weighted terms by name."""
+    terms: Dict[str, Tensor] = {name: weight * term(world) for name, (weight, term) in rewards.items()}
+    return torch.stack(list(terms.values())).sum(dim=0), terms
+

@@ -1,0 +1,1 @@
+"""Specialists in, one generalist diffusion policy out."""

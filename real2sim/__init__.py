@@ -1,0 +1,1 @@
+"""Logged trajectories of the real robot in, simulator parameters out."""

@@ -1,0 +1,74 @@
+"""What the robot learns: tasks, their rewards and initial states, training and evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional
+
+from dexsim import settings
+from dexsim.errors import unknown
+
+if TYPE_CHECKING:
+    from dexsim.env import Env
+    from dexsim.robots import RobotSpec
+    from dexsim.world import Task
+
+
+def _box_lift(section: Mapping[str, Any], robot: RobotSpec) -> Task:
+    from tasks.box_lift import BoxLift, BoxLiftSettings
+
+    return BoxLift(settings.build(BoxLiftSettings, section, "task"), robot)
+
+
+# Name of a task -> what builds it from its config section. Imported when asked for.
+TASKS: Dict[str, Callable[[Mapping[str, Any], RobotSpec], Task]] = {"box_lift": _box_lift}
+
+
+def make_task(section: Mapping[str, Any], robot: RobotSpec) -> Task:
+    """The task that a config section describes; its key `name` chooses which."""
+    values = dict(settings.plain(section))
+    name = values.pop("name", None)
+    if name not in TASKS:
+        raise unknown(f"task.name = {name!r}: no such task", name, TASKS)
+    return TASKS[name](values, robot)
+
+
+def make_env(
+    task: Mapping[str, Any],
+    robot: Mapping[str, Any],
+    backend: Optional[Mapping[str, Any]] = None,
+    randomization: Optional[Mapping[str, Any]] = None,
+    control: Optional[Mapping[str, Any]] = None,
+    num_envs: int = 1,
+    seed: int = 0,
+    dump_dir: Optional[Path] = None,
+) -> Env:
+    """Build a batched environment from config sections.
+
+    Args:
+        task: `name` and the task's own settings.
+        robot: `name` of the robot.
+        backend: `dexsim.backends.BackendSettings`.
+        randomization: `dexsim.randomization.RandomizationSettings`.
+        control: `dexsim.actions.ControlSettings`.
+        num_envs: how many copies.
+        seed: of everything random.
+        dump_dir: where a non-finite environment's state is written.
+    """
+    from dexsim.actions import ControlSettings
+    from dexsim.backends import BackendSettings, make_backend
+    from dexsim.env import Env
+    from dexsim.randomization import RandomizationSettings
+    from dexsim.robots import RobotSettings, load
+
+    spec = load(settings.build(RobotSettings, robot, "robot").name)
+    built = make_task(task, spec)
+    engine = settings.build(BackendSettings, backend or {}, "backend")
+    return Env(
+        built,
+        make_backend(built.scene(spec, engine.timestep), num_envs, engine),
+        settings.build(ControlSettings, control or {}, "control"),
+        settings.build(RandomizationSettings, randomization or {}, "randomization"),
+        seed,
+        dump_dir,
+    )

@@ -1,0 +1,174 @@
+"""Measure the environment against the bare engine, and where a training step's time goes.
+
+Each policy step is taken twice, one after the other and from the same states and targets: by the environment, and by a
+bare batch of the same model with as many substeps. The ratio of the two is what the environment costs.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Tuple
+
+import tasks
+from dexsim import settings
+from dexsim.errors import require
+from dexsim.rl.ppo import PpoSettings
+from dexsim.runs import RunFolder
+
+WARM_UP = 10  # policy steps that are not counted
+ACTION_STD = 0.5
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """Config of `dexsim bench`.
+
+    Attributes:
+        task: Section that makes the environment, as are `robot`, `backend`, `control` and `randomization`.
+        rl: PPO, for the training step.
+        num_envs: Environments that are stepped together.
+        threads: Numbers of simulation threads to measure with.
+        steps: Policy steps of each measurement.
+        epochs: Rollouts to time a training step on; 0 for none.
+        seed: Of everything random.
+    """
+
+    task: Dict[str, Any]
+    robot: Dict[str, Any]
+    backend: Dict[str, Any]
+    control: Dict[str, Any]
+    randomization: Dict[str, Any]
+    rl: PpoSettings = field(default_factory=PpoSettings)
+    num_envs: int = 512
+    threads: Tuple[int, ...] = (1, 2)
+    steps: int = 60
+    epochs: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.num_envs >= 1, "num_envs", self.num_envs, "at least 1")
+        require(self.steps >= 1, "steps", self.steps, "at least 1")
+        require(self.epochs >= 0, "epochs", self.epochs, "0 or more")
+        require(all(n >= 1 for n in self.threads), "threads", list(self.threads), "numbers from 1")
+
+
+def main(config: Mapping[str, Any], run: RunFolder) -> None:
+    """Measure, and print the table."""
+    import torch
+
+    options = settings.build(BenchSettings, config)
+    torch.set_num_threads(1)
+    rows: List[Tuple[str, str]] = []
+    for threads in options.threads:
+        rows += _throughput(options, threads, run)
+    if options.epochs:
+        rows += _training(options, run)
+    _print_table(rows)
+
+
+def _make_env(options: BenchSettings, threads: int) -> Any:
+    sections = {n: getattr(options, n) for n in ("task", "robot", "control", "randomization")}
+    backend = {**options.backend, "threads": threads}
+    return tasks.make_env(**sections, backend=backend, num_envs=options.num_envs, seed=options.seed)
+
+
+def _throughput(options: BenchSettings, threads: int, run: RunFolder) -> List[Tuple[str, str]]:
+    """Environment steps a second beside the bare batch's."""
+    import torch
+    from mujoco.batch import Batch
+
+    env = _make_env(options, threads)
+    substeps = env.control.substeps(env.backend.scene.timestep)
+    bare = Batch(env.backend.model, options.num_envs, threads)
+    _remember_rows(env.backend, bare)
+    generator = torch.Generator().manual_seed(options.seed)
+    env.reset()
+    ratios, ours = [], []
+    for step in range(WARM_UP + options.steps):
+        actions = ACTION_STD * torch.randn(options.num_envs, env.num_actions, generator=generator)
+        start = time.perf_counter()
+        env.step(actions)
+        middle = time.perf_counter()
+        bare.step(nstep=substeps)
+        end = time.perf_counter()
+        if step >= WARM_UP:
+            ours.append(middle - start)
+            ratios.append((end - middle) / (middle - start))
+    rate = options.num_envs / statistics.median(ours)
+    ratio = statistics.median(ratios)
+    run.result(f"env_steps_per_second_{threads}_threads", rate, "1/s", options.steps)
+    run.result(f"env_to_bare_ratio_{threads}_threads", ratio, "1", options.steps)
+    name = f"{threads} thread{'s' if threads > 1 else ''}"
+    return [
+        (f"environment, {name}", f"{rate:,.0f} policy steps/s ({rate * substeps:,.0f} physics steps/s)"),
+        (f"of the bare batch, {name}", f"{ratio:.3f}"),
+    ]
+
+
+def _remember_rows(backend: Any, bare: Any) -> None:
+    """Let the bare batch start each step from the very states and targets that the environment steps from."""
+    step = backend.step
+
+    def remembering(substeps: int) -> Any:
+        bare.state[:] = backend.batch.state
+        return step(substeps)
+
+    backend.step = remembering
+
+
+def _training(options: BenchSettings, run: RunFolder) -> List[Tuple[str, str]]:
+    """Shares of a training step, with the learner of `rl`, and the process's peak memory."""
+    from dexsim.rl.agent import Budget, PpoAgent
+    from dexsim.rl.observer import TrainingObserver
+
+    env = _make_env(options, max(options.threads))
+    budget = Budget(frames=(options.epochs + 1) * options.num_envs * options.rl.horizon)
+    observer = TrainingObserver(run.path)
+    stats: List[Dict[str, float]] = []
+    identity = {"config": {}, "spec_table": env.spec_table(), "version": ""}
+    agent = PpoAgent(env, options.rl, budget, observer, run.path, identity, options.seed)
+    after = observer.after_print_stats
+
+    def collecting(*args: Any) -> None:
+        stats.append(dict(agent.stats))
+        after(*args)
+
+    observer.after_print_stats = collecting
+    agent.learn()
+    observer.close()
+    parts = {key: statistics.median(row[f"time/{key}"] for row in stats[1:]) for key in ("simulate", "collect", "learn")}
+    frames = options.num_envs * options.rl.horizon
+    run.result("train_steps_per_second", frames / (parts["collect"] + parts["learn"]), "1/s", options.epochs)
+    run.result("learn_to_collect_ratio", parts["learn"] / parts["collect"], "1", options.epochs)
+    memory = _peak_memory()
+    run.result("peak_memory", memory, "GiB")
+    microseconds = 1e6 / frames
+    return [
+        ("training", f"{frames / (parts['collect'] + parts['learn']):,.0f} policy steps/s"),
+        ("  environment", f"{parts['simulate'] * microseconds:.0f} us a policy step"),
+        ("  policy and storage", f"{(parts['collect'] - parts['simulate']) * microseconds:.0f} us"),
+        ("  learner", f"{parts['learn'] * microseconds:.0f} us"),
+        ("learner / collection", f"{parts['learn'] / parts['collect']:.2f}"),
+        ("peak memory", f"{memory:.2f} GiB"),
+    ]
+
+
+def _peak_memory() -> float:
+    """GiB that the process has held at most."""
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def _print_table(rows: List[Tuple[str, str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)

@@ -1,0 +1,170 @@
+"""Box lift: two hands lift a box that is too large for one (recipe, tasks)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Dict, Mapping, Tuple
+
+import torch
+from torch import Tensor
+
+from dexsim.backends import InitialState
+from dexsim.errors import require, unknown
+from dexsim.randomization import RandomizationSettings
+from dexsim.rng import EpisodeDraws
+from dexsim.robots import RobotSpec
+from dexsim.robots.gr1t2 import CONTACT_FINGERS
+from dexsim.rotations import quat_from_yaw, quat_multiply, tilt_cosine
+from dexsim.scene import ObjectSpec, Scene, Table
+from dexsim.world import Start, Term, World
+from tasks import markers, rewards
+from tasks.initial_states import load_bank
+
+BOX = "box"
+# Farther from its start than this, or below the table's top by this much, the box is lost; m.
+LOST_SIDEWAYS, LOST_BELOW = 0.35, 0.05
+
+
+@dataclass(frozen=True)
+class BoxLiftSettings:
+    """Config section `task` of box lift.
+
+    Attributes:
+        box_size: nominal full extents x, y, z in m.
+        box_mass: nominal mass in kg.
+        box_friction: nominal sliding friction coefficient.
+        box_position: nominal x, y of the box's centre in m.
+        goal_height: how far above its resting height the box should go, drawn from [low, high] in m.
+        placement: contact markers, one of `tasks.markers.PLACEMENTS` (Figure 5).
+        alpha: sharpness of the left hand's contact reward, 1/m.
+        beta: of the right hand's.
+        weights: weight of each reward term.
+        success_distance: m.
+        success_tilt_deg: deg.
+        pick_up_height: lifted this far counts as picked up, m.
+        episode_s: length of an episode in s.
+        hold_s: success must have held this long at the end, in s.
+        bank: bank of initial states, a file or a name in `assets/banks`; null for the robot's own.
+    """
+
+    box_size: Tuple[float, float, float] = (0.18, 0.24, 0.16)
+    box_mass: float = 0.065
+    box_friction: float = 1.0
+    box_position: Tuple[float, float] = (0.40, 0.0)
+    goal_height: Tuple[float, float] = (0.15, 0.20)
+    placement: str = "side_centres"
+    alpha: float = 20.0
+    beta: float = 20.0
+    weights: Dict[str, float] = field(
+        default_factory=lambda: {
+            "contact_left": 0.1, "contact_right": 0.1, "goal": 2.0, "success": 1.0, "lost": -2.0, "action": -0.02,
+        }
+    )  # fmt: skip
+    success_distance: float = 0.05
+    success_tilt_deg: float = 30.0
+    pick_up_height: float = 0.05
+    episode_s: float = 5.0
+    hold_s: float = 1.0
+    bank: str = "box_lift"
+
+    def __post_init__(self) -> None:
+        if self.placement not in markers.PLACEMENTS:
+            problem = f"placement = {self.placement!r}: no such placement"
+            raise unknown(problem, self.placement, markers.PLACEMENTS)
+        low, high = self.goal_height
+        require(0 < low <= high <= 0.4, "goal_height", list(self.goal_height), "[low, high] with 0 < low <= high <= 0.4 m")
+        require(min(self.box_size) > 0, "box_size", list(self.box_size), "positive extents in m")
+        require(self.box_mass > 0, "box_mass", self.box_mass, "positive")
+        require(0 < self.hold_s <= self.episode_s, "hold_s", self.hold_s, f"in (0, episode_s = {self.episode_s:g}]")
+
+
+class BoxLift:
+    """`dexsim.world.Task`: the box's centre within 5 cm of the goal 15 to 20 cm up, upright, for the last second.
+
+    The goal is drawn afresh in each episode and is not observed: as in the recipe the actor sees the object's position
+    and the joints. The middle of the range is within reach of every goal's tolerance.
+
+    Args:
+        settings: the config section.
+        robot: whose bank of initial states is loaded.
+    """
+
+    name = "box_lift"
+    capabilities = frozenset({"parameters", "wrench"})
+    actor: Tuple[str, ...] = ("object_position", "joint_position")
+    critic: Tuple[str, ...] = (
+        "object_position", "joint_position", "joint_velocity", "fingertip_position", "object_orientation",
+        "object_velocity", "randomization_scales",
+    )  # fmt: skip
+    stage_names: Tuple[str, ...] = ("picked_up", "at_goal")
+
+    def __init__(self, settings: BoxLiftSettings, robot: RobotSpec) -> None:
+        self.settings, self.robot = settings, robot
+        self.episode_s, self.hold_s = settings.episode_s, settings.hold_s
+        self._markers = markers.box_markers(settings.placement)
+        tips = [tip.name for tip in robot.fingertips]
+        self._tips = tuple([tips.index(f"{side}_{finger}") for finger in CONTACT_FINGERS] for side in ("left", "right"))
+        self._upright = float(torch.cos(torch.deg2rad(torch.tensor(settings.success_tilt_deg))))
+        self.rewards = self._rewards()
+        self._bank = load_bank(settings.bank, robot)
+        self._table = Table()
+
+    def scene(self, robot: RobotSpec, timestep: float) -> Scene:
+        """Table and box."""
+        s = self.settings
+        position = (*s.box_position, self._table.position[2] + s.box_size[2] / 2)
+        box = ObjectSpec(BOX, "box", s.box_size, s.box_mass, s.box_friction, position)
+        return Scene(robot, self._table, (box,), timestep)
+
+    def start(self, draws: EpisodeDraws, parameters: Mapping[str, Tensor], jitter: RandomizationSettings) -> Start:
+        """Hands from a random state of the bank; the box at its place, shifted and turned."""
+        s, bank = self.settings, self._bank
+        chosen = draws.index("bank", len(bank))
+        rest = self._table.position[2] + parameters["object_size"][:, 2] / 2
+        shift = draws.uniform("initial_position", 2, -jitter.initial_position, jitter.initial_position)
+        yaw = draws.uniform("initial_yaw", 1, -jitter.initial_yaw, jitter.initial_yaw)[:, 0]
+        place = torch.tensor(s.box_position, dtype=torch.float64)
+        pose = torch.cat([place + shift, rest[:, None], quat_from_yaw(yaw)], dim=1)
+        height = draws.uniform("goal_height", 1, *s.goal_height)
+        goal = torch.cat([place.expand(len(draws), 2), rest[:, None] + height], dim=1)
+        return Start(InitialState(bank.joint_position[chosen], bank.joint_target[chosen], pose[:, None]), goal)
+
+    def success(self, world: World) -> Tensor:
+        """Within reach of the goal and upright."""
+        pose = world.state.object_pose[:, 0]
+        near = rewards.distance(pose[:, :3], world.goal) < self.settings.success_distance
+        return near & (tilt_cosine(pose[:, 3:]) > self._upright)
+
+    def failure(self, world: World) -> Tensor:
+        """The box left the table or was thrown."""
+        moved = world.state.object_pose[:, 0, :3] - world.initial_object[:, 0, :3]
+        sideways = torch.linalg.vector_norm(moved[:, :2], dim=1)
+        return (sideways > LOST_SIDEWAYS) | (moved[:, 2] < -LOST_BELOW)
+
+    def stages(self, world: World) -> Dict[str, Tensor]:
+        """Lifted by 5 cm; at the goal."""
+        lifted = world.state.object_pose[:, 0, 2] - world.initial_object[:, 0, 2]
+        return {"picked_up": lifted > self.settings.pick_up_height, "at_goal": self.success(world)}
+
+    def _rewards(self) -> Dict[str, Tuple[float, Term]]:
+        s = self.settings
+        terms: Dict[str, Term] = {
+            "contact_left": partial(self._contact, hand=0, sharpness=s.alpha),
+            "contact_right": partial(self._contact, hand=1, sharpness=s.beta),
+            "goal": self._goal,
+            "success": self.success,
+            "lost": self.failure,
+            "action": lambda world: world.action.square().mean(dim=1),
+        }
+        unread = sorted(set(s.weights) - set(terms))
+        if unread:
+            raise unknown(f"task.weights: no reward term named {unread[0]!r}", unread[0], terms)
+        return {name: (s.weights[name], term) for name, term in terms.items() if s.weights.get(name)}
+
+    def _contact(self, world: World, hand: int, sharpness: float) -> Tensor:
+        points = markers.place(self._markers[hand], world.object_size(), world.state.object_pose[:, 0])
+        return rewards.contact(world.state.fingertip_position[:, self._tips[hand]], points, sharpness)
+
+    def _goal(self, world: World) -> Tensor:
+        return rewards.closeness(world.state.object_pose[:, 0, :3], world.goal, LOST_SIDEWAYS)

@@ -1,0 +1,153 @@
+"""Measure a trained policy: success, pick-up and stages, each with its 95% Wilson interval.
+
+The policy acts without exploration noise over a set of episodes that `seed` and `num_envs` fix. A table is printed;
+`result.json` has the rates and `episodes.parquet` a row an episode.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import tasks
+from dexsim import settings
+from dexsim.errors import require
+from dexsim.rl import checkpoint as checkpoints
+from dexsim.rl.evaluation import Episode, run_episodes
+from dexsim.rl.player import Policy
+from dexsim.runs import RunFolder, atomic_path, wilson
+
+SECTIONS = ("task", "robot", "backend", "randomization", "control")  # in the order of `tasks.make_env`
+
+if TYPE_CHECKING:
+    from dexsim.env import Env
+
+Section = Optional[Dict[str, Any]]
+Metric = Tuple[str, float, str, Tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Config of `dexsim evaluate`.
+
+    Attributes:
+        checkpoint: Checkpoint file or run folder.
+        episodes: How many, over all environments.
+        num_envs: Environments that are stepped together.
+        seed: Of the set of episodes.
+        threads: Simulation threads, 0 for one a core.
+        video: Whether to record an episode into `video.mp4`.
+        task: What takes the place of the checkpoint's section, as do `robot`, `backend`, `randomization` and `control`.
+    """
+
+    checkpoint: str
+    episodes: int = 500
+    num_envs: int = 100
+    seed: int = 1000
+    threads: int = 0
+    video: bool = False
+    task: Section = None
+    robot: Section = None
+    backend: Section = None
+    randomization: Section = None
+    control: Dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(self.episodes >= 1, "episodes", self.episodes, "at least 1")
+        require(self.num_envs >= 1, "num_envs", self.num_envs, "at least 1")
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+
+
+def main(config: Mapping[str, Any], run: RunFolder) -> None:
+    """Evaluate, and print the table."""
+    evaluate(settings.build(EvaluateSettings, config), run)
+
+
+def evaluate(options: EvaluateSettings, run: RunFolder) -> List[Episode]:
+    """Run the episodes and write `result.json`, `episodes.parquet` and, if wanted, `video.mp4`; return the episodes."""
+    import torch
+
+    torch.set_num_threads(1)  # small batches; the simulator has its own threads
+    checkpoint = checkpoints.load(options.checkpoint)
+    sections = env_sections(checkpoint.config, options)
+    policy = Policy.from_checkpoint(checkpoint)
+    env = make_env(sections, min(options.num_envs, options.episodes), options.seed)
+    try:
+        checkpoints.check_matches(checkpoint, env.spec_table(), allow=tuple(_given(options.control)))
+        episodes = run_episodes(env, policy, options.episodes)
+    finally:
+        env.close()
+    metrics = summarize(episodes)
+    for name, value, unit, interval in metrics:
+        run.result(name, value, unit, len(episodes), interval)
+    _write_parquet(run.path / "episodes.parquet", options.seed, episodes)
+    _print_table(metrics, len(episodes))
+    if options.video:
+        from dexsim import rendering
+
+        rendering.record(make_env(sections, 1, options.seed), policy, run.path / "video.mp4")
+    return episodes
+
+
+def make_env(sections: Mapping[str, Mapping[str, Any]], num_envs: int, seed: int) -> Env:
+    """Build an environment from its config sections."""
+    return tasks.make_env(*(sections[name] for name in SECTIONS), num_envs=num_envs, seed=seed)
+
+
+def env_sections(config: Mapping[str, Any], options: EvaluateSettings) -> Dict[str, Dict[str, Any]]:
+    """Return the sections that make the environment: the checkpoint's, with what was given in their place.
+
+    An empty section given (a group that sets nothing, like no randomization) replaces the checkpoint's as a whole.
+    """
+    sections: Dict[str, Dict[str, Any]] = {}
+    for name in SECTIONS:
+        given = _given(options.control) if name == "control" else getattr(options, name)
+        replaced = name != "control" and given == {}
+        sections[name] = {} if replaced else {**config[name], **(given or {})}
+    return {**sections, "backend": {**sections["backend"], "threads": options.threads}}
+
+
+def summarize(episodes: Sequence[Episode]) -> List[Metric]:
+    """Return name, value, unit and 95% interval of each metric: rates of what is true or false, means of the rest."""
+    rates = [name for name in episodes[0] if name in ("success", "picked_up") or name.startswith("stage_")]
+    metrics: List[Metric] = []
+    for name in rates:
+        count = sum(bool(episode[name]) for episode in episodes)
+        metrics.append((name, count / len(episodes), "1", wilson(count, len(episodes))))
+    for name, unit in (("return", "1"), ("length", "steps")):
+        metrics.append((name, *_mean(unit, [float(episode[name]) for episode in episodes])))
+    return metrics
+
+
+def _mean(unit: str, values: Sequence[float]) -> Tuple[float, str, Tuple[float, float]]:
+    mean = sum(values) / len(values)
+    variance = sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)
+    half = 1.96 * math.sqrt(variance / len(values))
+    return mean, unit, (mean - half, mean + half)
+
+
+def _given(section: Mapping[str, Any]) -> Dict[str, Any]:
+    return {key: value for key, value in section.items() if value is not None}
+
+
+def _write_parquet(path: Path, seed: int, episodes: Sequence[Episode]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    with atomic_path(path) as temporary:
+        table = pyarrow.Table.from_pylist([{"seed": seed, **episode} for episode in episodes])
+        pyarrow.parquet.write_table(table, temporary)
+
+
+def _print_table(metrics: Sequence[Metric], n: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "mean", "95% interval", title=f"{n} episodes")
+    for name, value, unit, (low, high) in metrics:
+        percent = unit == "1" and name != "return"
+        form = "{:.1%}" if percent else "{:.2f}"
+        table.add_row(name.replace("_", " "), form.format(value), f"{form.format(low)} .. {form.format(high)}")
+    Console().print(table)

@@ -1,0 +1,38 @@
+"""Contact markers ("contact stickers", recipe section B): points on an object's surface, generated from its size.
+
+Figure 5 of the paper moves them to change how a box is lifted; the three placements are `PLACEMENTS`.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, Tuple
+
+import torch
+from torch import Tensor
+
+from dexsim.rotations import quat_rotate
+
+# Placement -> markers of the left hand as fractions of the half extents; the right hand's are mirrored in y.
+PLACEMENTS: Dict[str, Tuple[Tuple[float, float, float], ...]] = {
+    "side_centres": ((0.0, 1.0, 0.0),),
+    "top_and_bottom_centres": ((0.0, 0.0, 1.0), (0.0, 0.0, -1.0)),
+    "bottom_edges": ((0.0, 1.0, -1.0),),
+}
+
+
+def box_markers(placement: str) -> Tuple[Tensor, Tensor]:
+    """Markers of the left (n, 3) and right hand (m, 3), in fractions of the box's half extents."""
+    left = torch.tensor(PLACEMENTS[placement], dtype=torch.float64)
+    return left, left * torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)
+
+
+def place(markers: Tensor, size: Tensor, pose: Tensor) -> Tensor:
+    """Markers in the world, (N, n, 3) m.
+
+    Args:
+        markers: (n, 3) fractions of the half extents.
+        size: (N, 3) full extents of the object in m.
+        pose: (N, 7) its pose.
+    """
+    local = markers * (size / 2)[:, None]
+    return pose[:, None, :3] + quat_rotate(pose[:, None, 3:].expand(-1, len(markers), -1), local)

@@ -1,0 +1,35 @@
+"""Reward terms: batched functions (N, ...) -> (N,), listed by a task with their weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def contact(fingertips: Tensor, markers: Tensor, sharpness: float) -> Tensor:
+    """Contact goal of one hand (recipe, section B): sum_i 1 / (1 + sharpness * min_j |marker_j - fingertip_i|).
+
+    Args:
+        fingertips: (N, f, 3) m.
+        markers: (N, n, 3) m.
+        sharpness: the paper's alpha (left hand) or beta (right), 1/m.
+
+    Returns:
+        (N,) between 0 and f.
+    """
+    nearest = torch.linalg.vector_norm(markers[:, None] - fingertips[:, :, None], dim=-1).amin(dim=-1)
+    return (1 / (1 + sharpness * nearest)).sum(dim=-1)
+
+
+def closeness(position: Tensor, goal: Tensor, reach: float) -> Tensor:
+    """Object goal (recipe, section B): penalizes the distance of the object (N, 3) from its goal (N, 3).
+
+    1 at the goal, falling in proportion to the distance to 0 at `reach` (m) and beyond: the penalty with an offset, so
+    that ending an episode early never pays.
+    """
+    return (1 - distance(position, goal) / reach).clamp(min=0.0)
+
+
+def distance(position: Tensor, goal: Tensor) -> Tensor:
+    """Distance (N,) in m between points (N, 3)."""
+    return torch.linalg.vector_norm(position - goal, dim=-1)

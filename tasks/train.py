@@ -1,0 +1,161 @@
+"""Train a policy for a task with PPO.
+
+The checkpoints of a run lie in `<run folder>/checkpoints`: `last.pt`, `previous.pt` and `best.pt` (highest success rate
+in training). Ctrl-C ends a run with a checkpoint; `resume=<run folder>` goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Dict, Literal, Mapping, Optional
+
+from omegaconf import OmegaConf
+
+import dexsim
+import tasks
+from dexsim import cli, settings
+from dexsim.errors import UserError, require
+from dexsim.rl import checkpoint as checkpoints
+from dexsim.rl.ppo import PpoSettings
+from dexsim.runs import RunFolder, atomic_write, wilson
+
+if TYPE_CHECKING:
+    from dexsim.rl.agent import PpoAgent
+
+logger = logging.getLogger(__name__)
+
+ON_RESUME = ("resume", "frames", "minutes", "save_minutes", "wandb")  # what may be given beside a checkpoint
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Config of `dexsim train`.
+
+    Attributes:
+        task: Section that makes the environment, as are `robot`, `backend`, `randomization` and `control`.
+        rl: PPO.
+        num_envs: Environments that are stepped together.
+        seed: Of everything random.
+        frames: Environment steps to train for, all environments together; None for no limit.
+        minutes: Wall-clock to train for, summed over resumed runs; None for no limit.
+        resume: Checkpoint or run folder to go on from.
+        save_minutes: Wall-clock between two checkpoints.
+        wandb: Tracking mode.
+    """
+
+    task: Dict[str, Any]
+    robot: Dict[str, Any]
+    backend: Dict[str, Any] = field(default_factory=dict)
+    randomization: Dict[str, Any] = field(default_factory=dict)
+    control: Dict[str, Any] = field(default_factory=dict)
+    rl: PpoSettings = field(default_factory=PpoSettings)
+    num_envs: int = 512
+    seed: int = 0
+    frames: Optional[int] = 2_000_000
+    minutes: Optional[float] = None
+    resume: Optional[str] = None
+    save_minutes: float = 1.0
+    wandb: Literal["offline", "online", "disabled"] = "offline"
+
+    def __post_init__(self) -> None:
+        require(self.num_envs >= 1, "num_envs", self.num_envs, "at least 1")
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(self.frames is None or self.frames >= 1, "frames", self.frames, "at least 1, or null")
+        require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "positive, or null")
+        require((self.frames, self.minutes) != (None, None), "frames", None, "given when minutes is not")
+        require(self.save_minutes >= 0, "save_minutes", self.save_minutes, "0 or more")
+
+
+def main(config: Mapping[str, Any], run: RunFolder) -> None:
+    """Train, and print where the checkpoint is."""
+    values = settings.plain(config)
+    resumed = checkpoints.load(values["resume"]) if values.get("resume") else None
+    if resumed is not None:
+        values = resumed_config(values, settings.plain(cli.compose("train")), resumed)
+        atomic_write(run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(values)))
+    train(settings.build(TrainSettings, values), run, resumed)
+
+
+def train(options: TrainSettings, run: RunFolder, resumed: Optional[checkpoints.Checkpoint] = None) -> None:
+    """Train a policy into a run folder.
+
+    Args:
+        options: What to train.
+        run: Takes the checkpoints, `curve.csv`, summaries and results.
+        resumed: Checkpoint to go on from, with the config that `options` were built from.
+
+    Raises:
+        KeyboardInterrupt: Training was interrupted; its checkpoint is written.
+    """
+    from dexsim.rl.agent import Budget, PpoAgent
+    from dexsim.rl.observer import TrainingObserver, start_wandb
+
+    config = settings.to_dict(options)
+    env = tasks.make_env(
+        options.task,
+        options.robot,
+        options.backend,
+        options.randomization,
+        options.control,
+        num_envs=options.num_envs,
+        seed=options.seed,
+        dump_dir=run.path,
+    )
+    identity = {"config": config, "spec_table": env.spec_table(), "version": dexsim.__version__}
+    if resumed is not None:
+        checkpoints.check_matches(resumed, identity["spec_table"])
+    wandb_run = start_wandb(options.wandb, run.path, config)
+    observer = TrainingObserver(run.path, window=max(500, options.num_envs), wandb_run=wandb_run)
+    budget = Budget(options.frames, options.minutes)
+    agent = PpoAgent(env, options.rl, budget, observer, run.path, identity, options.seed, 60 * options.save_minutes)
+    if resumed is not None:
+        agent.resume(resumed)
+    try:
+        interrupted = agent.learn()
+    finally:
+        observer.close()
+        env.close()
+    _report(agent, run)
+    if interrupted:
+        logger.info("interrupted; go on with: dexsim train resume=%s", run.path)
+        raise KeyboardInterrupt
+
+
+def resumed_config(
+    values: Mapping[str, Any], default: Mapping[str, Any], checkpoint: checkpoints.Checkpoint
+) -> Dict[str, Any]:
+    """Return the config to go on with: that of the checkpoint, and what was asked for beside it.
+
+    Args:
+        values: The config as composed.
+        default: The config as composed without any override.
+        checkpoint: Where to go on from.
+
+    Raises:
+        UserError: Something was asked for that an exact resume cannot change.
+    """
+    asked = {key: value for key, value in values.items() if value != default.get(key)}
+    fixed = [key for key in asked if key not in ON_RESUME]
+    if fixed:
+        raise UserError(
+            f"{', '.join(fixed)} cannot be given with resume={values['resume']}, which goes on with the config of its "
+            f"checkpoint; allowed: {', '.join(ON_RESUME[1:])}"
+        )
+    return {**checkpoint.config, **asked}
+
+
+def _report(agent: PpoAgent, run: RunFolder) -> None:
+    rate = agent.frame / max(agent.seconds, 1e-9)
+    run.result("frames", agent.frame, "1")
+    run.result("wall_time", agent.seconds, "s")
+    run.result("steps_per_second", rate, "1/s")
+    for name, seconds in agent.spent.items():  # collecting is simulating and choosing actions
+        run.result(f"{name}_time", seconds, "s")
+    successes = agent.algo_observer.episodes("success")
+    if successes:
+        interval = wilson(int(sum(successes)), len(successes))
+        run.result("training_success", sum(successes) / len(successes), "1", len(successes), interval)
+    spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in agent.spent.items())
+    logger.info("%d steps in %.1f min, %.0f steps/s (%s)", agent.frame, agent.seconds / 60, rate, spent)
+    logger.info("checkpoint: %s", agent.last_checkpoint)

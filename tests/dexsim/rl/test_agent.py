@@ -1,0 +1,145 @@
+"""Training: it learns, stops when it should, and resumes to the last bit."""
+
+from __future__ import annotations
+
+import csv
+import signal
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+import pytest
+import torch
+
+from dexsim.errors import UserError
+from dexsim.rl import checkpoint
+from dexsim.rl.agent import Budget, PpoAgent
+from dexsim.rl.observer import TrainingObserver
+from dexsim.rl.ppo import LearnerSettings, PpoSettings
+from tests.fakes import PointEnv
+
+LEARNER = LearnerSettings(units=(32, 32), mini_epochs=3)
+
+
+def make_agent(
+    run_dir: Path, frames: Optional[int] = None, minutes: Optional[float] = None, num_envs: int = 64, **settings: Any
+) -> PpoAgent:
+    env = PointEnv(num_envs)
+    identity = {"config": {}, "spec_table": env.spec_table(), "version": "0"}
+    observer = TrainingObserver(run_dir, window=100)
+    ppo = PpoSettings(actor=LEARNER, critic=LEARNER, **settings)
+    return PpoAgent(env, ppo, Budget(frames, minutes), observer, run_dir, identity, seed=3, save_seconds=1e9)
+
+
+def trained(agent: PpoAgent) -> PpoAgent:
+    agent.learn()
+    agent.algo_observer.close()
+    return agent
+
+
+def rows(run_dir: Path) -> list:
+    with (run_dir / "curve.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same(a: Any, b: Any, path: str = "") -> None:
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), path
+        for key in a:
+            assert_same(a[key], b[key], f"{path}.{key}")
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), path
+    else:
+        assert a == b, path
+
+
+def learned(run_dir: Path) -> Dict[str, Any]:
+    """What a run has come to, less what depends on the clock or on when checkpoints were written."""
+    state = checkpoint.load(run_dir).state
+    del state["seconds"], state["observer"]["best"]
+    return state
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    trained(make_agent(tmp_path, frames=80_000, num_envs=128))
+    curve = rows(tmp_path)
+    assert float(curve[-1]["episode/success"]) > 0.8 > 0.3 > float(curve[5]["episode/success"])
+    assert float(curve[-1]["reward/success"]) > float(curve[0]["reward/success"])
+    assert (tmp_path / "checkpoints" / "best.pt").is_file()
+    assert list(tmp_path.glob("tensorboard/summaries/events*"))
+
+
+@pytest.mark.parametrize("schedule", ["adaptive", "linear"])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, schedule: str) -> None:
+    whole, first, second = (tmp_path / name for name in ("whole", "first", "second"))
+    trained(make_agent(whole, frames=20_480, schedule=schedule))
+    # the first part is cut off by a signal, so that its schedule is the one of the whole run
+    agent = make_agent(first, frames=20_480, schedule=schedule)
+    stop_at(agent, 10_240)
+    assert agent.learn()
+    agent.algo_observer.close()
+    rest = make_agent(second, frames=20_480, schedule=schedule)
+    rest.resume(checkpoint.load(first))
+    trained(rest)
+    assert_same(learned(second), learned(whole))
+    assert [row["episode/return"] for row in rows(second)] == [row["episode/return"] for row in rows(whole)]
+
+
+def stop_at(agent: PpoAgent, frame: int) -> None:
+    """Send ourselves Ctrl-C in the epoch that ends at a frame."""
+    step = agent.vec_env.step
+
+    def step_then_interrupt(actions: torch.Tensor) -> Any:
+        if agent.frame + agent.batch_size == frame and agent.epoch_num not in sent:
+            sent.add(agent.epoch_num)
+            signal.raise_signal(signal.SIGINT)
+        return step(actions)
+
+    sent: set = set()
+    agent.vec_env.step = step_then_interrupt
+
+
+def test_ctrl_c_ends_the_epoch_with_a_checkpoint(tmp_path: Path) -> None:
+    agent = make_agent(tmp_path, frames=1_000_000)
+    stop_at(agent, 4_096)
+    assert agent.learn()
+    assert checkpoint.load(tmp_path).frame == 4_096
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_minutes_end_training(tmp_path: Path) -> None:
+    agent = trained(make_agent(tmp_path, minutes=0.01))
+    assert 0.6 <= agent.seconds < 5
+    assert checkpoint.load(tmp_path).state["seconds"] == agent.seconds
+
+
+def test_time_outs_are_bootstrapped_and_failures_are_not(tmp_path: Path) -> None:
+    agent = make_agent(tmp_path, frames=1024)
+    env = agent.vec_env.env
+    assert isinstance(env, PointEnv)
+    agent.vec_env.reset()
+    env.position[:] = 0.5
+    env.goal[:] = -0.5
+    env.length[0] = env.max_episode_length - 1
+    env.goal[1] = 3.0
+    env.length[2], env.goal[2] = env.max_episode_length - 1, 3.0
+    _, _, dones, infos = agent.vec_env.step(torch.zeros(env.num_envs, 3))
+    assert dones[:4].tolist() == [1, 1, 1, 0]
+    assert infos["time_outs"][:4].tolist() == [True, False, False, False]
+
+
+def test_bfloat16_learns_too(tmp_path: Path) -> None:
+    trained(make_agent(tmp_path, frames=80_000, num_envs=128, precision="bfloat16"))
+    assert float(rows(tmp_path)[-1]["episode/success"]) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("frames", "minutes", "frame", "seconds", "progress"),
+    [(100, None, 50, 1e9, 0.5), (None, 1.0, 10**9, 30, 0.5), (100, 1.0, 10, 45, 0.75), (100, None, 200, 0, 1.0)],
+)
+def test_progress(frames: Any, minutes: Any, frame: int, seconds: float, progress: float) -> None:
+    assert Budget(frames, minutes).progress(frame, seconds) == progress
+
+
+def test_a_budget_must_end() -> None:
+    with pytest.raises(UserError, match="frames"):
+        Budget()

@@ -1,0 +1,140 @@
+"""Checkpoints survive kills, and refuse what they do not fit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict
+
+import numpy as np
+import pytest
+import torch
+
+from dexsim.errors import UserError
+from dexsim.rl import checkpoint
+from dexsim.rl.checkpoint import Checkpoint, CheckpointFolder
+from tests.fakes import PointEnv
+
+KILLS = 25
+KILLED_WRITER = """
+import itertools, os, random, signal, sys, time
+from pathlib import Path
+import torch
+from dexsim.rl.checkpoint import CheckpointFolder, load
+
+def write(frames):
+    folder = CheckpointFolder(run)
+    for frame in frames:
+        state = {"model": torch.full((300_000,), float(frame)), "config": {}, "spec_table": {}, "version": "0"}
+        folder.save({**state, "frame": frame}, best=frame % 3 == 0)
+
+torch.set_num_threads(1)  # a forked process hangs in OpenMP's threads
+run, newest = Path(sys.argv[1]), 0
+write([1])
+random.seed(0)
+for kill in range(int(sys.argv[2])):
+    child = os.fork()
+    if child == 0:
+        write(itertools.count(newest + 1))
+    time.sleep(random.uniform(0.02, 0.1))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    for file in run.glob("checkpoints/[a-z]*.pt"):
+        saved = load(file)
+        assert (saved.state["model"] == saved.frame).all(), file
+    last = load(run).frame
+    assert last >= newest
+    newest = last
+print(newest)
+"""
+
+
+def make(path: Path, **state: Any) -> Path:
+    folder = CheckpointFolder(path)
+    folder.save({"model": {}, "config": {}, "spec_table": {}, "version": "0", "frame": 0, **state})
+    return folder.last
+
+
+def test_a_kill_loses_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED_WRITER, str(tmp_path), str(KILLS)]
+    root = str(Path(__file__).parents[3])
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": root}, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > KILLS
+
+
+def test_last_best_and_previous(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    for frame in range(4):
+        state = {"model": {}, "config": {}, "spec_table": {}, "version": "0", "frame": frame}
+        folder.save(state, best=frame == 1)
+    frames = {name: checkpoint.load(folder.path / f"{name}.pt").frame for name in ("last", "previous", "best")}
+    assert frames == {"last": 3, "previous": 2, "best": 1}
+    assert checkpoint.load(tmp_path).path == folder.last
+
+
+def test_environment_state_may_hold_numpy(tmp_path: Path) -> None:
+    generator = np.random.default_rng(3).bit_generator.state
+    state = {"array": np.arange(3.0), "flags": np.zeros(2, bool), "scalar": np.float32(2.5), "generator": generator}
+    loaded = checkpoint.load(make(tmp_path, env_state=state)).state["env_state"]
+    assert loaded["array"].tolist() == [0, 1, 2]
+    assert loaded["scalar"] == 2.5
+    assert loaded["generator"] == generator
+
+
+def test_loading_runs_no_code(tmp_path: Path) -> None:
+    file = tmp_path / "evil.pt"
+    torch.save({"model": {}, "config": {}, "spec_table": {}, "version": Evil()}, file)
+    with pytest.raises(UserError, match=r"evil\.pt: not a checkpoint"):
+        checkpoint.load(file)
+    assert not (tmp_path / "ran").exists()
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return os.system, ("true",)
+
+
+def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no file .*last\.pt"):
+        checkpoint.load(tmp_path)
+    (tmp_path / "broken.pt").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(UserError, match=r"broken\.pt: not a checkpoint"):
+        checkpoint.load(tmp_path / "broken.pt")
+    torch.save({"weights": torch.zeros(2)}, tmp_path / "other.pt")
+    with pytest.raises(UserError, match="no model, config and spec_table"):
+        checkpoint.load(tmp_path / "other.pt")
+
+
+def trained_for(table: Dict[str, Any]) -> Checkpoint:
+    return Checkpoint(Path("some.pt"), {"spec_table": table})
+
+
+def test_another_robot_is_refused_by_name() -> None:
+    trained = trained_for(PointEnv(1).spec_table())
+    checkpoint.check_matches(trained, PointEnv(2).spec_table())
+    with pytest.raises(UserError, match=r"some\.pt does not fit: joints\.y is missing; joints\.thumb is not in"):
+        checkpoint.check_matches(trained, PointEnv(1, joints=("x", "thumb", "z")).spec_table())
+    with pytest.raises(UserError, match=r"the order of joints is \['y', 'x', 'z'\]"):
+        checkpoint.check_matches(trained, PointEnv(1, joints=("y", "x", "z")).spec_table())
+
+
+def test_another_value_is_refused_unless_allowed() -> None:
+    trained, table = trained_for(PointEnv(1).spec_table()), PointEnv(1).spec_table()
+    table["rates"]["policy_hz"] = 5.0
+    table["joints"][0]["upper"] = 1.0
+    with pytest.raises(
+        UserError, match=r"joints\.x\.upper is 1\.0, but the checkpoint has 2\.0; rates\.policy_hz is 5"
+    ):
+        checkpoint.check_matches(trained, table)
+    checkpoint.check_matches(trained, table, allow=("rates", "joints"))
+
+
+def test_random_state_continues() -> None:
+    state = checkpoint.random_state()
+    first = torch.rand(3), np.random.rand(3)
+    checkpoint.set_random_state(state)
+    assert torch.equal(torch.rand(3), first[0])
+    assert np.array_equal(np.random.rand(3), first[1])

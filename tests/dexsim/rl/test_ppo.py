@@ -1,0 +1,40 @@
+"""PPO settings: presets and refusals."""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+import pytest
+from omegaconf import OmegaConf
+
+from dexsim import paths, settings
+from dexsim.errors import UserError
+from dexsim.rl.ppo import PpoSettings, rl_games_params
+
+
+def test_the_default_is_the_preset_of_the_paper() -> None:
+    preset = settings.build(PpoSettings, OmegaConf.load(paths.cfg_dir() / "rl" / "paper.yaml"))
+    assert preset == PpoSettings()
+    assert preset.actor.units == preset.critic.units == (512, 512, 512)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"gamma": 1.5}, r"rl\.gamma = 1\.5: must be in \(0, 1\]"),
+        ({"actor": {"learning_rate": 0}}, r"rl\.actor\.learning_rate = 0\.0: must be in"),
+        ({"critic": {"units": []}}, r"rl\.critic\.units = \(\): must be"),
+        ({"critic": {"mini_epochs": 0}}, r"rl\.critic\.mini_epochs = 0"),
+        ({"activation": "elo"}, r"rl\.activation = 'elo'; allowed: .*did you mean 'elu'"),
+        ({"gama": 0.9}, r"unknown key 'rl\.gama'.*did you mean 'gamma'"),
+        ({"horizon": "long"}, r"rl\.horizon = 'long': expected int"),
+    ],
+)
+def test_a_wrong_value_is_named(section: Dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        settings.build(PpoSettings, section, "rl")
+
+
+def test_minibatches_must_divide_the_rollout() -> None:
+    with pytest.raises(UserError, match=r"rl\.actor\.minibatches=4 .* 3 \* 15 = 45"):
+        rl_games_params(PpoSettings(horizon=15), num_envs=3, seed=0)

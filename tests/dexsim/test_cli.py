@@ -1,0 +1,181 @@
+"""Tests of the command line: exit statuses, one-line errors, run folders, sweeps."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import time
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+import yaml
+from omegaconf import DictConfig
+
+from dexsim import cli, paths, settings
+from dexsim.errors import UserError
+from dexsim.runs import RunFolder
+
+CONFIGS = {
+    "toy.yaml": "defaults: [{task: lift}, _self_]\nname: ${task.name}\nruns_dir: runs\nnum_envs: 4\nrate: 10.0\n",
+    "needy.yaml": "checkpoint: ???\n",
+    "task/lift.yaml": "name: lift\ngoal: {height: 0.2, width: 1.0}\n",
+    "task/reach.yaml": "name: reach\ngoal: {height: 0.4, width: 1.0}\n",
+    "task/broken.yaml": "name: [1",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Toy:
+    num_envs: int
+    rate: float
+    task: Dict[str, Any]
+
+
+def main(config: DictConfig, run: RunFolder) -> None:
+    """The verb under test: it records its one number, crashes or is interrupted."""
+    toy = settings.build(Toy, config)
+    if toy.num_envs == 0:
+        raise KeyboardInterrupt
+    run.result("num_envs", toy.num_envs, "1")
+
+
+@pytest.fixture(autouse=True)
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in CONFIGS.items():
+        file = tmp_path / "cfg" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    (tmp_path / "toy_verb.py").write_text('"""A toy.\n\nIts second paragraph."""\n')
+    points = {name: EntryPoint(name, "toy_verb:main", "dexsim.verbs") for name in ("toy", "needy")}
+    monkeypatch.setattr(EntryPoint, "load", lambda point: main)
+    monkeypatch.setattr(cli, "verbs", lambda: points)
+    monkeypatch.setattr(paths, "cfg_dir", lambda: tmp_path / "cfg")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+
+def folders() -> List[Path]:
+    return sorted(Path("runs").glob("*/*/*"))
+
+
+def test_a_run_ends_with_the_path_of_its_folder(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["toy", "num_envs=8", "task=reach"]) == 0
+    (folder,) = folders()
+    assert capsys.readouterr().out.splitlines()[-1] == str(folder)
+    assert folder.parts[:3] == ("runs", "toy", "reach")
+    assert yaml.safe_load((folder / "config.yaml").read_text()) == {
+        "name": "reach",
+        "runs_dir": "runs",
+        "num_envs": 8,
+        "rate": 10.0,
+        "task": {"name": "reach", "goal": {"height": 0.4, "width": 1.0}},
+    }
+    assert (folder / "result.json").exists()
+
+
+def test_a_verb_can_be_run_from_python():
+    assert cli.run("toy", ["name=mine", "runs_dir=elsewhere"]).parent == Path("elsewhere/toy/mine")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["toi"], "no verb named 'toi'; allowed: toy, needy; did you mean 'toy'?"),
+        (["toy", "--fast"], "unknown option '--fast'; allowed: -h, --help, -m, --multirun"),
+        (
+            ["toy", "num_env=12"],
+            "unknown key 'num_env' = 12; allowed: task, name, runs_dir, num_envs, rate; did you mean 'num_envs'?",
+        ),
+        (
+            ["toy", "task.goal.hight=2"],
+            "unknown key 'task.goal.hight' = 2; allowed: height, width; did you mean 'height'?",
+        ),
+        (["toy", "tsk=lift"], "unknown key 'tsk' = lift; allowed: task, "),
+        (["toy", "num_envs.x=3"], "unknown key 'num_envs.x' = 3; allowed: nothing"),
+        (["toy", "+other=3"], "unknown key 'other' = 3; allowed: num_envs, rate, task"),
+        (["toy", "hydra.job.name=x"], "cannot use 'hydra.job.name=x': Hydra's own settings have no effect here"),
+        (["toy", "task=lft"], "no 'task' named 'lft'; allowed: broken, lift, reach; did you mean 'lift'?"),
+        (["toy", "task=3"], "no 'task' named '3'; allowed: broken, lift, reach"),
+        (["toy", "task=[lift,rech]"], "no 'task' named '[lift,rech]'; allowed: broken, lift, reach"),
+        (["toy", "task=broken"], "while parsing a flow sequence; in "),
+        (["toy", "num_envs"], "cannot read 'num_envs': expected key=value ("),
+        (["toy", "num_envs=[1"], "cannot read 'num_envs=[1': expected key=value ("),
+        (["toy", "-m", "num_envs=[1"], "cannot read 'num_envs=[1': expected key=value ("),
+        (["toy", "num_envs=1,2"], "Ambiguous value for argument 'num_envs=1,2'; 1. To use it as a list"),
+        (["toy", "num_envs=many"], "num_envs = 'many': expected int"),
+        (["toy", "rate=${nowhere}"], "Interpolation key 'nowhere' not found"),
+        (["toy", "name=a/b"], "name = 'a/b': must be letters"),
+        (["toy", "~rate"], "rate is missing: expected float"),
+        (["needy"], "checkpoint is missing: add checkpoint=<value>"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_no_run(
+    arguments: List[str], message: str, capsys: pytest.CaptureFixture[str]
+):
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith(f"error: {message}")
+    assert err.count("\n") == 1
+    assert out == ""
+    assert folders() == []
+
+
+def test_a_sweep_runs_every_combination(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["toy", "-m", "num_envs=1,2", "task=lift,reach"]) == 0
+    assert len(folders()) == len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_a_sweep_with_a_mistake_runs_nothing():
+    assert cli.main(["toy", "-m", "task=lift,lft"]) == 2
+    assert folders() == []
+
+
+def test_an_interrupt_exits_130_and_still_names_the_folder(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["toy", "num_envs=0"]) == 130
+    out, err = capsys.readouterr()
+    assert out == f"{folders()[0]}\n"
+    assert err == "interrupted\n"
+
+
+def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]):
+    for arguments in ([], ["-h"], ["--help"]):
+        assert cli.main(arguments) == 0
+        assert "  toy        A toy.\n" in capsys.readouterr().out
+
+
+def test_help_of_a_verb_lists_groups_and_keys(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["toy", "task=reach", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "Its second paragraph." in out
+    assert "  task: reach  [broken, lift, reach]" in out
+    assert "num_envs: 4\n" in out
+    assert "    height: 0.4\n" in out
+    assert "hydra" not in out
+
+
+def test_compose_raises_what_main_prints():
+    with pytest.raises(UserError, match="unknown key 'x' = 1"):
+        cli.compose("toy", ["x=1"])
+
+
+def dexsim(*arguments: str) -> subprocess.CompletedProcess:
+    command, root = [sys.executable, "-m", "dexsim", *arguments], Path(__file__).parents[2]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_real_command_helps_quickly():
+    started = time.perf_counter()
+    done = dexsim("--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: dexsim <verb>")
+    assert time.perf_counter() - started < 3  # torch alone would take longer on a busy machine
+
+
+def test_the_real_command_names_a_mistake():
+    done = dexsim("trian")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no verb named 'trian'; allowed: ")
+    assert "Traceback" not in done.stderr
