@@ -12,10 +12,12 @@ from torch import Tensor
 from dexsim import __version__, observations, parameters
 from dexsim.actions import ActionMap, ControlSettings
 from dexsim.backends import Backend
-from dexsim.errors import UserError
+from dexsim.errors import UserError, require
 from dexsim.randomization import RandomForce, RandomizationSettings, draw_parameters
 from dexsim.rng import EpisodeDraws
 from dexsim.robots import RobotSpec
+from dexsim.runs import atomic_path
+from dexsim.symmetry import Mirror, mirror_commands, mirror_group
 from dexsim.world import RobotTensors, Task, World, weighted_sum
 
 log = logging.getLogger(__name__)
@@ -128,6 +130,7 @@ class Env:
 
     def seed(self, seed: int) -> None:
         """Start all random numbers anew; takes effect on the next `reset`."""
+        require(0 <= seed < 2**63, "seed", seed, "0 or more")
         self._seed = seed
         self._generator = torch.Generator().manual_seed(seed)
 
@@ -167,7 +170,7 @@ class Env:
         """Apply actions (N, 26) in [-1, 1] for one policy period."""
         world = self._world
         self._act(actions)
-        bad = self._simulate()
+        bad = self._simulate() | ~torch.isfinite(world.action).all(dim=1)
         world.step += 1
         success = self._judge(bad)
         reward, terms = weighted_sum(self.task.rewards, world)
@@ -195,6 +198,16 @@ class Env:
             "observation": {name: [s.start, s.stop] for name, s in self.obs_layout.items()},
             "state": {name: [s.start, s.stop] for name, s in self.state_layout.items()},
             "units": {"joint_position": "fraction of range, -1 .. 1", "object_position": "m", "joint_target": "rad"},
+        }
+
+    def mirrors(self) -> Optional[Dict[str, Mirror]]:
+        """Mirror images of "obs", "states" and "actions", or None where the task is not left-right symmetric."""
+        if not self.task.symmetric:
+            return None
+        return {
+            "obs": mirror_group(self.obs_layout, self.robot),
+            "states": mirror_group(self.state_layout, self.robot),
+            "actions": Mirror(mirror_commands(self.robot)),
         }
 
     def get_state(self) -> Dict[str, Any]:
@@ -242,7 +255,8 @@ class Env:
         applied = world.action
         if setting.action_lag:
             late = torch.rand(self.num_envs, 1, generator=self._generator) < setting.action_lag
-            applied = torch.where(late, self._applied, applied)
+            # At an episode's start there is no last action: zero is one, and in absolute mode it is far from the target.
+            applied = torch.where(late & (world.step[:, None] > 0), self._applied, applied)
         self._applied = applied
         if setting.action_noise:
             applied = applied + setting.action_noise * torch.randn(applied.shape, generator=self._generator)
@@ -271,7 +285,7 @@ class Env:
         if self.nonfinite_count == 0:
             self._dump(ids)
         self.nonfinite_count += len(ids)
-        log.warning("non-finite simulation in environments %s (%d so far): ended and reset", ids, self.nonfinite_count)
+        log.warning("non-finite simulation or action in environments %s (%d so far): ended and reset", ids, self.nonfinite_count)
         zero = torch.zeros(())
         return torch.where(bad, zero, reward), {name: torch.where(bad, zero.to(v), v) for name, v in terms.items()}
 
@@ -279,7 +293,8 @@ class Env:
         if self.dump_dir is None:
             return
         path = self.dump_dir / "nonfinite.pt"
-        torch.save({"env_ids": ids, "state": self.get_state()}, path)
+        with atomic_path(path) as temporary:
+            torch.save({"env_ids": ids, "state": self.get_state()}, temporary)
         log.warning("state of the first non-finite environment written to %s", path)
 
     def _finish(self, done: Tensor, success: Tensor) -> Dict[str, Any]:
@@ -306,7 +321,7 @@ class Env:
         if self.randomization.frame_lag:
             late = torch.rand(self.num_envs, 1, generator=self._generator) < self.randomization.frame_lag
             frame = torch.where(late & ~fresh[:, None], self._frame, frame)
-        self._frame = frame
+        self._frame = frame.clone()  # the caller may write to what it was given
         return {"obs": frame, "states": observations.assemble(self.task.critic, self._world)}
 
 

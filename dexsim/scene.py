@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Tuple
 
-from dexsim.errors import UserError
+from dexsim.errors import UserError, unknown
 from dexsim.robots import RobotSpec
 
 SHAPES = ("box", "cylinder", "sphere")
@@ -57,6 +57,21 @@ class ObjectSpec:
 
 
 @dataclass(frozen=True)
+class ContactPair:
+    """Two things whose touching is reported.
+
+    Attributes:
+        name: what it is called.
+        first: a robot link, with all links below it, or an object.
+        second: an object or "table".
+    """
+
+    name: str
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
 class Scene:
     """What is simulated N times over.
 
@@ -64,16 +79,23 @@ class Scene:
         robot: the robot; its base stands at the origin.
         table: the table.
         objects: the free objects.
+        contacts: whose touching is reported.
         timestep: physics step in s.
     """
 
     robot: RobotSpec
     table: Table = field(default_factory=Table)
     objects: Tuple[ObjectSpec, ...] = ()
+    contacts: Tuple[ContactPair, ...] = ()
     timestep: float = 0.01
 
     def __post_init__(self) -> None:
-        """Refuse two objects of one name."""
+        """Refuse two objects of one name, and contact pairs of what is not there."""
         names = [o.name for o in self.objects]
         if len(set(names)) != len(names):
             raise UserError(f"scene: object names must differ, got {names}")
+        links = [link.name for link in self.robot.links]
+        for pair in self.contacts:
+            for name, allowed in ((pair.first, [*names, *links]), (pair.second, [*names, "table"])):
+                if name not in allowed:
+                    raise unknown(f"contact pair {pair.name!r}: nothing is named {name!r}", name, allowed)

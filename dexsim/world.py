@@ -87,6 +87,7 @@ class Task(Protocol):
         critic: names of the critic's.
         rewards: name -> (weight, term); each is logged.
         stage_names: the keys of `stages`, in order; "picked_up" among them.
+        symmetric: whether its mirror image in the x-z plane is the same task.
         capabilities: what the backend must be able to do.
     """
 
@@ -97,6 +98,7 @@ class Task(Protocol):
     critic: Tuple[str, ...]
     rewards: Mapping[str, Tuple[float, Term]]
     stage_names: Tuple[str, ...]
+    symmetric: bool
     capabilities: FrozenSet[str]
 
     def scene(self, robot: RobotSpec, timestep: float) -> Scene:
@@ -117,6 +119,10 @@ class Task(Protocol):
 
     def stages(self, world: World) -> Dict[str, Tensor]:
         """Name -> (N,) whether a stage is reached now; reported as 'ever reached in the episode'."""
+        ...
+
+    def marker_positions(self, world: World) -> Tensor:
+        """Contact markers in the world, (N, n, 3) m: for drawing."""
         ...
 
 

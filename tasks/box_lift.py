@@ -16,7 +16,7 @@ from dexsim.rng import EpisodeDraws
 from dexsim.robots import RobotSpec
 from dexsim.robots.gr1t2 import CONTACT_FINGERS
 from dexsim.rotations import quat_from_yaw, quat_multiply, tilt_cosine
-from dexsim.scene import ObjectSpec, Scene, Table
+from dexsim.scene import ContactPair, ObjectSpec, Scene, Table
 from dexsim.world import Start, Term, World
 from tasks import markers, rewards
 from tasks.initial_states import load_bank
@@ -91,13 +91,13 @@ class BoxLift:
     """
 
     name = "box_lift"
-    capabilities = frozenset({"parameters", "wrench"})
+    capabilities = frozenset({"parameters", "wrench", "contacts"})
     actor: Tuple[str, ...] = ("object_position", "joint_position")
     critic: Tuple[str, ...] = (
         "object_position", "joint_position", "joint_velocity", "fingertip_position", "object_orientation",
         "object_velocity", "randomization_scales",
     )  # fmt: skip
-    stage_names: Tuple[str, ...] = ("picked_up", "at_goal")
+    stage_names: Tuple[str, ...] = ("touched", "picked_up", "at_goal")
 
     def __init__(self, settings: BoxLiftSettings, robot: RobotSpec) -> None:
         self.settings, self.robot = settings, robot
@@ -109,13 +109,19 @@ class BoxLift:
         self.rewards = self._rewards()
         self._bank = load_bank(settings.bank, robot)
         self._table = Table()
+        self.symmetric = (
+            settings.alpha == settings.beta
+            and settings.weights.get("contact_left") == settings.weights.get("contact_right")
+            and settings.box_position[1] == 0.0
+        )
 
     def scene(self, robot: RobotSpec, timestep: float) -> Scene:
         """Table and box."""
         s = self.settings
         position = (*s.box_position, self._table.position[2] + s.box_size[2] / 2)
         box = ObjectSpec(BOX, "box", s.box_size, s.box_mass, s.box_friction, position)
-        return Scene(robot, self._table, (box,), timestep)
+        hands = tuple(ContactPair(f"{palm.side}_hand", palm.link, BOX) for palm in robot.palms)
+        return Scene(robot, self._table, (box,), hands, timestep)
 
     def start(self, draws: EpisodeDraws, parameters: Mapping[str, Tensor], jitter: RandomizationSettings) -> Start:
         """Hands from a random state of the bank; the box at its place, shifted and turned."""
@@ -143,9 +149,18 @@ class BoxLift:
         return (sideways > LOST_SIDEWAYS) | (moved[:, 2] < -LOST_BELOW)
 
     def stages(self, world: World) -> Dict[str, Tensor]:
-        """Lifted by 5 cm; at the goal."""
+        """Both hands on the box; lifted by 5 cm; at the goal."""
         lifted = world.state.object_pose[:, 0, 2] - world.initial_object[:, 0, 2]
-        return {"picked_up": lifted > self.settings.pick_up_height, "at_goal": self.success(world)}
+        return {
+            "touched": world.state.contact.all(dim=1),
+            "picked_up": lifted > self.settings.pick_up_height,
+            "at_goal": self.success(world),
+        }
+
+    def marker_positions(self, world: World) -> Tensor:
+        """The left hand's markers, then the right hand's, where they are now."""
+        size, pose = world.object_size(), world.state.object_pose[:, 0]
+        return torch.cat([markers.place(points, size, pose) for points in self._markers], dim=1)
 
     def _rewards(self) -> Dict[str, Tuple[float, Term]]:
         s = self.settings

@@ -1,4 +1,4 @@
-"""Export a trained policy: ONNX from observation and last joint targets to action and next joint targets.
+"""Export a trained policy to ONNX: from observation, last joint targets and joint positions to the next targets.
 
 The input normalizer and the action mapping are inside; the manifest beside it (`policy.json`) has the joint table,
 rates, units and observation layout. Where onnxruntime is installed, the file is checked against torch to 1e-5.

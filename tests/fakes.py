@@ -49,11 +49,12 @@ class PointEnv(Env):
         self.length = self.length + 1
         distance = (self.position - self.goal).norm(dim=1)
         success = distance < 0.05
-        terms = {"distance": -distance, "success": 10.0 * success}
+        failure = distance > 2.0
+        terms = {"distance": -distance, "success": 10.0 * success, "failure": -50.0 * failure}
         reward = sum(terms.values())
         assert isinstance(reward, torch.Tensor)
         self.episode_return = self.episode_return + reward
-        terminated = success | (distance > 2.0)
+        terminated = success | failure
         truncated = self.length >= self.max_episode_length
         final = self._observation()
         info = {

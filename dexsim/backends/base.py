@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, FrozenSet, Mapping, Protocol, Sequence
+from typing import Any, Dict, FrozenSet, Mapping, Protocol
 
 import torch
 from torch import Tensor
@@ -46,6 +46,7 @@ class SimState:
         object_velocity: (N, K, 6) linear in m/s and angular in rad/s, world frame.
         fingertip_position: (N, F, 3) m, in the order of `RobotSpec.fingertips`.
         palm_pose: (N, 2, 12) left and right grasp frames: position in m and rotation matrix, row by row.
+        contact: (N, P) whether the two of each `Scene.contacts` pair touch.
     """
 
     joint_position: Tensor
@@ -54,6 +55,7 @@ class SimState:
     object_velocity: Tensor
     fingertip_position: Tensor
     palm_pose: Tensor
+    contact: Tensor
 
 
 @dataclass
@@ -101,10 +103,6 @@ class Backend(Protocol):
 
     def set_parameters(self, env_ids: Tensor, values: Mapping[str, Tensor]) -> None:
         """Set named physical parameters (`dexsim.parameters`) of some environments."""
-        ...
-
-    def contacts(self, first: Sequence[str], second: Sequence[str]) -> Tensor:
-        """Whether any link of `first` touches any object or link of `second`, (N,) bool; "table" names the table."""
         ...
 
     def get_state(self) -> Dict[str, Any]:

@@ -25,7 +25,7 @@ class MujocoBackend:
         threads: simulation threads, 0 for one a core; results do not depend on it.
     """
 
-    capabilities = frozenset({"parameters", "wrench", "exact_state"})
+    capabilities = frozenset({"parameters", "wrench", "contacts", "exact_state"})
 
     def __init__(self, scene: Scene, num_envs: int, threads: int = 0) -> None:
         """See the class."""
@@ -67,6 +67,7 @@ class MujocoBackend:
         self._ctrl = torch.from_numpy(batch.bind("ctrl"))
         self._wrench = torch.from_numpy(batch.bind("xfrc_applied"))
         self._site_position = _read_only(batch.bind("site_xpos"))
+        self._contact = _read_only(batch.bind("sensordata"))
         self._site_rotation = _read_only(batch.bind("site_xmat"))
 
     def _expand(self) -> None:
@@ -96,6 +97,7 @@ class MujocoBackend:
             object_velocity=torch.cat([twist[..., :3], angular], dim=-1),
             fingertip_position=self._site_position[:, self._tips],
             palm_pose=torch.cat(palms, dim=-1),
+            contact=self._contact > 0,
         )
 
     def set_joint_targets(self, targets: Tensor) -> None:
@@ -166,10 +168,6 @@ class MujocoBackend:
         self.batch.set_const(ids.astype(np.int32))
 
     # -- the rest ------------------------------------------------------------------------------------------------------
-
-    def contacts(self, first: Sequence[str], second: Sequence[str]) -> Tensor:
-        """See `Backend`."""
-        raise NotImplementedError
 
     def get_state(self) -> Dict[str, Any]:
         """Engine rows (with warm starts) and parameters of every environment."""

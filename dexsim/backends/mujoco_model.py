@@ -8,7 +8,7 @@ from typing import Any, Optional
 import numpy as np
 
 from dexsim.robots.mjcf import COLLISION_GROUP, ENVIRONMENT, add_robot
-from dexsim.scene import ObjectSpec, Scene, Table
+from dexsim.scene import ContactPair, ObjectSpec, Scene, Table
 
 GEOM_TYPES = {"box": "mjGEOM_BOX", "cylinder": "mjGEOM_CYLINDER", "sphere": "mjGEOM_SPHERE"}
 # Torsional and rolling friction of every contact, m; condim 3 ignores them, 4 uses the first.
@@ -36,6 +36,8 @@ def build_spec(scene: Scene, meshes: Optional[Path] = None) -> Any:
     _add_table(spec, scene.table)
     for item in scene.objects:
         _add_object(spec, item)
+    for pair in scene.contacts:
+        _add_contact_sensor(spec, scene, pair)
     return spec
 
 
@@ -60,6 +62,20 @@ def _add_object(spec: Any, item: ObjectSpec) -> None:
         mass=item.mass, friction=(item.friction, *SPIN_AND_ROLL), contype=ENVIRONMENT, conaffinity=ENVIRONMENT,
         condim=3, rgba=item.rgba, group=0,
     )  # fmt: skip
+
+
+def _add_contact_sensor(spec: Any, scene: Scene, pair: ContactPair) -> None:
+    """A sensor that counts the contacts of a pair; it is current with the positions."""
+    import mujoco
+
+    kinds, objects = mujoco.mjtObj, {item.name for item in scene.objects}
+    sensor = spec.add_sensor(name=pair.name, type=mujoco.mjtSensor.mjSENS_CONTACT)
+    # XBODY is a body with its whole subtree; the table is a geom of the world.
+    sensor.objtype = kinds.mjOBJ_BODY if pair.first in objects else kinds.mjOBJ_XBODY
+    sensor.reftype = kinds.mjOBJ_BODY if pair.second in objects else kinds.mjOBJ_GEOM
+    sensor.objname, sensor.refname = pair.first, pair.second
+    found_only, no_reduction, slots = 1, 0, 1
+    sensor.intprm[:3] = [found_only, no_reduction, slots]
 
 
 def geom_size(shape: str, size: np.ndarray) -> np.ndarray:

@@ -117,6 +117,9 @@ class PpoAgent(A2CAgent):
         self._resumed: Optional[Dict[str, Any]] = None
         with contextlib.redirect_stdout(io.StringIO()):  # rl-games prints its layers
             super().__init__("run", params)
+        self._mirrors = env.mirrors() if settings.symmetry else None
+        if self._mirrors:
+            self._mirror_critic()
         Path(self.nn_dir).rmdir()  # for rl-games' checkpoints; ours lie elsewhere
 
     @property
@@ -231,6 +234,27 @@ class PpoAgent(A2CAgent):
         if not self.model.training:
             super().set_train()
 
+    def _mirror_critic(self) -> None:
+        """Let the critic learn from mirror images too."""
+        calc_gradients = self.central_value_net.calc_gradients
+        self.central_value_net.calc_gradients = lambda batch: calc_gradients(self._with_images(batch, "states"))
+
+    def _with_images(self, batch: Dict[str, Any], observations: str) -> Dict[str, Any]:
+        """A minibatch (n samples) followed by its mirror image: 2 n samples."""
+        mirrors = self._mirrors or {}
+        actions = mirrors["actions"]
+        image = {
+            "obs": mirrors[observations],
+            "actions": actions,
+            "mu": actions,
+            "sigma": lambda deviation: actions(deviation).abs(),
+        }
+        return {
+            name: torch.cat([values, image[name](values) if name in image else values])
+            for name, values in batch.items()
+            if isinstance(values, torch.Tensor)
+        }
+
     def train_central_value(self) -> None:
         """Fit the critic to the rollout, its input normalizer with the first mini-epoch only."""
         critic = self.central_value_net
@@ -244,9 +268,13 @@ class PpoAgent(A2CAgent):
         self._critic_loss = mean_list(losses).item()
 
     def calc_gradients(self, input_dict: Dict[str, Any]) -> None:
-        """Fit the actor to one minibatch."""
+        """Fit the actor to one minibatch, with its mirror image if the task is symmetric and `symmetry` is on."""
+        count = len(input_dict["obs"])
         with self._autocast():
-            super().calc_gradients(input_dict)
+            super().calc_gradients(self._with_images(input_dict, "obs") if self._mirrors else input_dict)
+        if self._mirrors:  # rl-games keeps the new mean and deviation of the samples that it gave
+            *rest, mean, deviation, bounds = self.train_result
+            self.train_result = (*rest, mean[:count], deviation[:count], bounds)
 
     def _autocast(self) -> torch.autocast:
         # without a cache: it would hold the weights of the first minibatch for all of them

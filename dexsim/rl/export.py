@@ -21,7 +21,7 @@ from dexsim.runs import atomic_path, atomic_write
 logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-5
-INPUTS, OUTPUTS = ("obs", "previous_target"), ("action", "joint_target")
+INPUTS, OUTPUTS = ("obs", "previous_target", "joint_position"), ("action", "joint_target")
 
 
 class Controller(nn.Module):
@@ -29,7 +29,7 @@ class Controller(nn.Module):
 
     Args:
         policy: (N, num_obs) -> (N, num_actions) in [-1, 1].
-        action_map: (N, num_actions) and the previous targets (N, num_actions) -> the next targets (N, num_actions).
+        action_map: Action, previous targets and measured joint positions -> next targets, each (N, num_actions).
     """
 
     def __init__(self, policy: Policy, action_map: nn.Module) -> None:
@@ -37,10 +37,10 @@ class Controller(nn.Module):
         self.policy = policy
         self.action_map = action_map
 
-    def forward(self, obs: Tensor, previous_target: Tensor) -> Tuple[Tensor, Tensor]:
+    def forward(self, obs: Tensor, previous_target: Tensor, joint_position: Tensor) -> Tuple[Tensor, Tensor]:
         """Return the action in [-1, 1] and the joint targets, each (N, num_actions)."""
         action = self.policy(obs)
-        return action, self.action_map(action, previous_target)
+        return action, self.action_map(action, previous_target, joint_position)
 
 
 def export(checkpoint: Checkpoint, action_map: nn.Module, path: Path) -> Dict[str, Any]:
@@ -72,14 +72,15 @@ def export(checkpoint: Checkpoint, action_map: nn.Module, path: Path) -> Dict[st
 def _manifest(checkpoint: Checkpoint, controller: Controller, path: Path) -> Dict[str, Any]:
     policy = controller.policy
     config = json.dumps(checkpoint.config, sort_keys=True)
+    joints = ["batch", policy.num_actions]
     return {
         "model": path.name,
         "model_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "config_sha256": hashlib.sha256(config.encode()).hexdigest(),
         "version": checkpoint.version,
         "frame": checkpoint.frame,
-        "inputs": {"obs": ["batch", policy.num_obs], "previous_target": ["batch", policy.num_actions]},
-        "outputs": {"action": ["batch", policy.num_actions], "joint_target": ["batch", policy.num_actions]},
+        "inputs": {"obs": ["batch", policy.num_obs], "previous_target": joints, "joint_position": joints},
+        "outputs": {"action": joints, "joint_target": joints},
         **checkpoint.spec_table,
     }
 
@@ -97,7 +98,7 @@ def _write_onnx(controller: Controller, path: Path) -> None:
             _example(controller, batch=2),
             input_names=list(INPUTS),
             output_names=list(OUTPUTS),
-            dynamic_shapes=({0: batch}, {0: batch}),
+            dynamic_shapes=tuple({0: batch} for _ in INPUTS),
             dynamo=True,
             verbose=False,
         )
@@ -134,8 +135,9 @@ def _max_error(controller: Controller, path: Path) -> Optional[float]:
     return max(errors)
 
 
-def _example(controller: Controller, batch: int) -> Tuple[Tensor, Tensor]:
-    """Return observations as the policy has met them, and some beyond, with previous targets."""
+def _example(controller: Controller, batch: int) -> Tuple[Tensor, ...]:
+    """Return observations as the policy has met them, and some beyond, with previous targets and joint positions."""
     policy, random = controller.policy, torch.Generator().manual_seed(0)
     spread = 3.0 * torch.randn(batch, policy.num_obs, generator=random)
-    return policy.mean + policy.std * spread, torch.randn(batch, policy.num_actions, generator=random)
+    joints = torch.randn(2, batch, policy.num_actions, generator=random)
+    return policy.mean + policy.std * spread, joints[0], joints[1]

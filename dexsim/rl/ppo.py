@@ -54,6 +54,7 @@ class PpoSettings:
         target_kl: KL divergence that the adaptive schedule aims at.
         action_std: Initial standard deviation of the actions.
         mean_gain: Gain of the orthogonal initialization of the last policy layer. Small: the first policy hardly moves.
+        symmetry: Learn from the mirror image of every transition too, where the task is left-right symmetric.
         normalize_input: Whiten observations and states with running statistics.
         normalize_value: Whiten returns with running statistics.
         precision: `bfloat16` learns with bfloat16 matrix products: about twice as fast on CPUs that have them.
@@ -73,6 +74,7 @@ class PpoSettings:
     target_kl: float = 0.016
     action_std: float = 1.0
     mean_gain: float = 0.01
+    symmetry: bool = False
     normalize_input: bool = True
     normalize_value: bool = True
     precision: Literal["float32", "bfloat16"] = "float32"

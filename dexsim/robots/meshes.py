@@ -64,7 +64,9 @@ def visuals(robot: RobotSpec, folder: Path) -> Tuple[Visual, ...]:
     links = {"base_link", *(joint.child for joint in robot.joints)}
     root = ElementTree.parse(path).getroot()
     elements = ((link.get("name", ""), visual) for link in root.findall("link") for visual in link.findall("visual"))
-    return tuple(_visual(name, visual, path.parent) for name, visual in elements if name in links)
+    # Fingertip frames are drawn as small balls, which we leave out.
+    meshes = ((name, visual) for name, visual in elements if visual.find("geometry/mesh") is not None)
+    return tuple(_visual(name, visual, path.parent) for name, visual in meshes if name in links)
 
 
 def _visual(link: str, element: Any, folder: Path) -> Visual:
@@ -80,7 +82,7 @@ def _numbers(element: Any, key: str, default: str) -> Iterator[float]:
 
 
 def add_meshes(spec: Any, robot: RobotSpec, folder: Path, group: int) -> None:
-    """Add a robot's meshes to the bodies of the same names of an `mujoco.MjSpec`, as massless geoms that touch nothing."""
+    """Add a robot's meshes to the bodies of the same names of an `mujoco.MjSpec`, massless and touching nothing."""
     import mujoco
 
     bodies = {body.name: body for body in spec.bodies}

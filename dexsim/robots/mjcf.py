@@ -7,6 +7,7 @@ from typing import Any, Dict, Optional
 
 import numpy as np
 
+from dexsim.robots.meshes import add_meshes
 from dexsim.robots.spec import SIDES, Joint, Link, Primitive, RobotSpec
 from dexsim.rotations import quat_from_rpy
 

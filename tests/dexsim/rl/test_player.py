@@ -24,10 +24,17 @@ SETTINGS = PpoSettings(actor=LearnerSettings(units=(32, 16)), critic=LearnerSett
 
 
 class Relative(nn.Module):
-    """Targets move by up to a tenth, within limits."""
+    """Targets move by up to a tenth, and stay near the joints."""
 
-    def forward(self, action: torch.Tensor, previous_target: torch.Tensor) -> torch.Tensor:
-        return (previous_target + 0.1 * action).clamp(-1.5, 1.5)
+    def forward(self, action: torch.Tensor, previous: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        return position + (previous + 0.1 * action - position).clamp(-0.5, 0.5)
+
+
+class Absolute(nn.Module):
+    """Actions are targets; the other inputs are without effect."""
+
+    def forward(self, action: torch.Tensor, previous: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        return 2.0 * action
 
 
 @pytest.fixture(scope="module")
@@ -63,18 +70,20 @@ def test_policy_equals_the_player_of_rl_games(run_dir: Path) -> None:
     assert expected.abs().max() <= 1.0
 
 
-def test_export(run_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("action_map", [Relative(), Absolute()])
+def test_export(run_dir: Path, tmp_path: Path, action_map: nn.Module) -> None:
     import onnxruntime
 
-    saved = checkpoint.load(run_dir)
-    manifest = export.export(saved, Relative(), tmp_path / "policy.onnx")
+    manifest = export.export(checkpoint.load(run_dir), action_map, tmp_path / "policy.onnx")
     assert manifest["max_error"] <= 1e-5
     session = onnxruntime.InferenceSession(str(tmp_path / "policy.onnx"))
-    obs, previous = torch.randn(7, 6), torch.randn(7, 3)
-    action, target = session.run(["action", "joint_target"], {"obs": obs.numpy(), "previous_target": previous.numpy()})
+    inputs = {"obs": torch.randn(7, 6), "previous_target": torch.randn(7, 3), "joint_position": torch.randn(7, 3)}
+    assert [item.name for item in session.get_inputs()] == list(inputs)
+    action, target = session.run(["action", "joint_target"], {name: value.numpy() for name, value in inputs.items()})
+    obs, *joints = inputs.values()
     expected = Policy.load(run_dir)(obs)
     assert torch.allclose(torch.from_numpy(action), expected, atol=1e-5)
-    assert torch.allclose(torch.from_numpy(target), Relative()(expected, previous), atol=1e-5)
+    assert torch.allclose(torch.from_numpy(target), action_map(expected, *joints), atol=1e-5)
 
 
 def test_manifest(run_dir: Path, tmp_path: Path) -> None:
@@ -83,7 +92,7 @@ def test_manifest(run_dir: Path, tmp_path: Path) -> None:
     assert [joint["name"] for joint in manifest["joints"]] == ["x", "y", "z"]
     assert manifest["rates"] == {"policy_hz": 10.0}
     assert manifest["observation"] == {"position": [0, 3], "goal": [3, 6]}
-    assert manifest["inputs"] == {"obs": ["batch", 6], "previous_target": ["batch", 3]}
+    assert manifest["inputs"] == {"obs": ["batch", 6], "previous_target": ["batch", 3], "joint_position": ["batch", 3]}
     assert manifest["version"] == "1.2.3"
     assert manifest["model_sha256"] == hashlib.sha256((tmp_path / "policy.onnx").read_bytes()).hexdigest()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["policy.json", "policy.onnx"]

@@ -1,0 +1,172 @@
+"""The environment as gymnasium knows them: N at once (`VectorEnv`) or a single one (`SingleEnv`), in NumPy.
+
+Infos hold `states`, what the critic sees; where an episode ends also success, picked_up, episode_return and
+episode_length. Their form is that of gymnasium's `SyncVectorEnv`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from torch import Tensor, as_tensor, float32
+
+from dexsim.env import Env
+
+# Observations are m, or joint positions as fractions of their range. They are Gaussian where they are noisy, which has
+# no bound; this one is met only by a simulation that has blown up.
+OBSERVATION_BOUND = 100.0
+_EPISODE: Tuple[Tuple[str, type], ...] = (
+    ("success", np.bool_),
+    ("picked_up", np.bool_),
+    ("episode_return", np.float64),
+    ("episode_length", np.int64),
+)
+Info = Dict[str, Any]
+
+
+class VectorEnv(gymnasium.vector.VectorEnv):
+    """N copies of a task that reset themselves in the step that ends their episode (`AutoresetMode.SAME_STEP`).
+
+    Args:
+        env: the environment; it belongs to this one.
+        seed: of the first `reset` that is given none; None for a random one.
+    """
+
+    def __init__(self, env: Env, seed: Optional[int] = None) -> None:
+        """See the class."""
+        self.torch_env, self.num_envs = env, env.num_envs
+        self.metadata = {**_metadata(env), "autoreset_mode": AutoresetMode.SAME_STEP}
+        self.single_observation_space, self.single_action_space = _spaces(env)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._next_seed = seed
+
+    def reset(self, *, seed: Optional[int] = None, options: Optional[Dict[str, Any]] = None) -> Tuple[np.ndarray, Info]:
+        """Start all anew.
+
+        Args:
+            seed: fixes all that follows; None goes on with fresh random numbers.
+            options: ignored.
+
+        Returns:
+            Observations (N, num_obs) and infos.
+        """
+        seed, self._next_seed = self._next_seed if seed is None else seed, None
+        super().reset(seed=seed)
+        self.torch_env.seed(_fresh_seed(self.np_random) if seed is None else seed)
+        obs = self.torch_env.reset()
+        return _observation(obs["obs"]), _masked({"states": _copy(obs["states"])}, np.ones(self.num_envs, np.bool_))
+
+    def step(self, actions: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Info]:
+        """Apply actions (N, 26) in [-1, 1] for one policy period.
+
+        Returns:
+            Observations (N, num_obs), rewards (N,), terminations (N,), truncations (N,) and infos. A finished
+            environment's observation is that of its new episode; `final_obs` and `final_info` have its last.
+        """
+        result = self.torch_env.step(as_tensor(actions, dtype=float32))
+        terminated, truncated = result.terminated.numpy(), result.truncated.numpy()
+        infos = _masked({"states": _copy(result.obs["states"])}, np.ones(self.num_envs, np.bool_))
+        done = terminated | truncated
+        if done.any():
+            infos.update(_final(result.info, done))
+        return _observation(result.obs["obs"]), result.reward.double().numpy(), terminated, truncated, infos
+
+    def close_extras(self, **_: Any) -> None:
+        """Close the simulation."""
+        self.torch_env.close()
+
+
+class SingleEnv(gymnasium.Env):
+    """One copy of a task; after an episode has ended, `reset` is the caller's to call.
+
+    Args:
+        env: the environment, with `num_envs` 1; it belongs to this one.
+        seed: as in `VectorEnv`.
+    """
+
+    def __init__(self, env: Env, seed: Optional[int] = None) -> None:
+        """See the class."""
+        if env.num_envs != 1:
+            raise ValueError(f"SingleEnv takes an environment of 1 copy, not {env.num_envs}")
+        self.torch_env = env
+        self.metadata = _metadata(env)
+        self.observation_space, self.action_space = _spaces(env)
+        self._next_seed = seed
+        self._ended = True
+
+    def reset(self, *, seed: Optional[int] = None, options: Optional[Dict[str, Any]] = None) -> Tuple[np.ndarray, Info]:
+        """Start anew; as `VectorEnv.reset` but for the leading dimension."""
+        seed, self._next_seed = self._next_seed if seed is None else seed, None
+        super().reset(seed=seed)
+        self.torch_env.seed(_fresh_seed(self.np_random) if seed is None else seed)
+        obs = self.torch_env.reset()
+        self._ended = False
+        return _observation(obs["obs"])[0], {"states": _copy(obs["states"])[0]}
+
+    def step(self, action: np.ndarray) -> Tuple[np.ndarray, float, bool, bool, Info]:
+        """Apply an action (26,) in [-1, 1] for one policy period; the observation is never that of a new episode."""
+        if self._ended:
+            raise gymnasium.error.ResetNeeded("the episode has ended: call reset() before step()")
+        result = self.torch_env.step(as_tensor(action, dtype=float32)[None])
+        terminated, truncated = bool(result.terminated), bool(result.truncated)
+        self._ended = terminated or truncated
+        if self._ended:
+            obs, states = result.info["final_obs"], result.info["final_states"]
+        else:
+            obs, states = result.obs["obs"], result.obs["states"]
+        info: Info = {"states": _copy(states)[0]}
+        if self._ended:
+            info.update((name, result.info[name].item()) for name, _ in _EPISODE)
+        return _observation(obs)[0], float(result.reward), terminated, truncated, info
+
+    def close(self) -> None:
+        """Close the simulation."""
+        self.torch_env.close()
+
+
+def _metadata(env: Env) -> Dict[str, Any]:
+    return {"render_modes": [], "render_fps": round(env.control.policy_hz)}
+
+
+def _spaces(env: Env) -> Tuple[Box, Box]:
+    """Observation and action space of one environment."""
+    observation = Box(-OBSERVATION_BOUND, OBSERVATION_BOUND, (env.num_obs,), np.float32)
+    return observation, Box(-1.0, 1.0, (env.num_actions,), np.float32)
+
+
+def _fresh_seed(np_random: np.random.Generator) -> int:
+    return int(np_random.integers(2**31))
+
+
+def _copy(values: Tensor) -> np.ndarray:
+    """The caller's own array, which later steps do not change."""
+    return values.numpy().copy()
+
+
+def _observation(values: Tensor) -> np.ndarray:
+    return values.numpy().clip(-OBSERVATION_BOUND, OBSERVATION_BOUND)
+
+
+def _masked(values: Mapping[str, np.ndarray], mask: np.ndarray) -> Info:
+    """Gymnasium's form of infos: each entry beside the mask of the environments that have it, zero elsewhere."""
+    infos: Info = {}
+    for name, value in values.items():
+        value[~mask] = 0
+        infos[name], infos[f"_{name}"] = value, mask.copy()
+    return infos
+
+
+def _final(info: Mapping[str, Any], done: np.ndarray) -> Info:
+    """`final_obs`, an object array with None where an episode goes on, and `final_info`."""
+    obs = np.full(len(done), None, dtype=object)
+    for i in done.nonzero()[0]:
+        obs[i] = _observation(info["final_obs"][i])
+    facts = {"states": _copy(info["final_states"])}
+    facts.update((name, info[name].numpy().astype(kind)) for name, kind in _EPISODE)
+    return {"final_obs": obs, "_final_obs": done.copy(), "final_info": _masked(facts, done), "_final_info": done.copy()}

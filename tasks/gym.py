@@ -1,0 +1,64 @@
+"""The tasks as gymnasium environments.
+
+Once dexsim is installed, `import dexsim` registers them (entry points of the group `dexsim.gymnasium`), and
+`gymnasium.make_vec("dexsim/BoxLift-v0", num_envs=8)` or `gymnasium.make("dexsim/BoxLift-v0")` makes one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Mapping, Optional, Union
+
+from omegaconf import OmegaConf
+
+from dexsim import settings
+from dexsim.errors import unknown
+from dexsim.paths import cfg_dir
+from dexsim.vector import SingleEnv, VectorEnv
+from tasks import make_env
+
+Section = Mapping[str, Any]
+
+
+def box_lift(
+    num_envs: Optional[int] = None,
+    robot: str = "gr1t2",
+    randomization: Union[str, Section] = "none",
+    control: Optional[Section] = None,
+    task: Optional[Section] = None,
+    backend: Optional[Section] = None,
+    seed: Optional[int] = None,
+) -> Union[SingleEnv, VectorEnv]:
+    """Build "dexsim/BoxLift-v0".
+
+    Args:
+        num_envs: how many copies, stepped together; None for a single environment.
+        robot: one of `dexsim.robots.ROBOTS`.
+        randomization: name of a file in `cfg/randomization`, or what `dexsim.randomization` takes.
+        control: what differs from `dexsim.actions.ControlSettings`.
+        task: what differs from `cfg/task/box_lift.yaml`.
+        backend: what differs from `dexsim.backends.BackendSettings`.
+        seed: of the first `reset` that is given none; None for a random one.
+
+    Raises:
+        UserError: for a name or a value that cannot be.
+    """
+    varied = _config("randomization", randomization) if isinstance(randomization, str) else randomization
+    env = make_env(
+        task=settings.plain(OmegaConf.merge(_config("task", "box_lift"), dict(task or {}))),
+        robot={"name": robot},
+        backend=backend,
+        randomization=varied,
+        control=control,
+        num_envs=1 if num_envs is None else num_envs,
+    )
+    return SingleEnv(env, seed) if num_envs is None else VectorEnv(env, seed)
+
+
+def _config(group: str, name: str) -> Any:
+    """A shipped config file that stands on its own."""
+    folder: Path = cfg_dir() / group
+    names = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in names:
+        raise unknown(f"{group} = {name!r}: no such config", name, names)
+    return OmegaConf.load(folder / f"{name}.yaml")

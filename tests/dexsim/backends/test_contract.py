@@ -1,0 +1,366 @@
+"""What every backend promises, on each one that is installed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Dict, Optional, Tuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dexsim import parameters
+from dexsim.backends import Backend, BackendSettings, InitialState, SimState, make_backend
+from dexsim.backends.base import BACKENDS
+from dexsim.errors import UserError
+from dexsim.robots import ROBOTS, load
+from dexsim.rotations import quat_from_yaw
+from dexsim.scene import ContactPair, ObjectSpec, Scene, Table
+
+MODULES = {"mujoco": "mujoco", "warp": "mujoco_warp", "isaacgym": "isaacgym"}
+ROBOT = load("gr1t2")
+BOX = ObjectSpec("box", "box", (0.10, 0.12, 0.08), mass=0.2, friction=0.5, position=(0.5, 0.0, 0.04))
+PAIRS = (
+    ContactPair("on_table", "box", "table"),
+    ContactPair("left", "L_hand_base_link", "box"),
+    ContactPair("right", "R_hand_base_link", "box"),
+)
+TIMESTEP = 0.005
+IN_THE_AIR = (0.6, 0.0, 1.0)
+
+
+@pytest.fixture(params=BACKENDS)
+def engine(request: Any) -> BackendSettings:
+    pytest.importorskip(MODULES[request.param])
+    return BackendSettings(request.param, threads=1, timestep=TIMESTEP)
+
+
+def build(engine: BackendSettings, num_envs: int, item: ObjectSpec = BOX, table: Optional[Table] = None) -> Backend:
+    scene = Scene(ROBOT, table or Table(), (item,), contacts=PAIRS, timestep=engine.timestep)
+    return make_backend(scene, num_envs, engine)
+
+
+def at(position: Tuple[float, float, float], yaw: float = 0.0, num_envs: int = 1, commands: Any = None) -> InitialState:
+    """The robot at rest, its arms hanging unless `commands` (26,) are given; the object at `position`."""
+    commands = np.clip(0.0, *ROBOT.command_limits.T) if commands is None else np.asarray(commands)
+    pose = torch.cat([torch.tensor(position, dtype=torch.float64), quat_from_yaw(torch.tensor(yaw).double())])
+    return InitialState(
+        torch.from_numpy(ROBOT.expand_coupled(commands)).repeat(num_envs, 1),
+        torch.from_numpy(commands).repeat(num_envs, 1),
+        pose.repeat(num_envs, 1, 1),
+    )
+
+
+def fields(state: SimState) -> Dict[str, Tensor]:
+    return {name: value.clone() for name, value in vars(state).items()}
+
+
+def drive(backend: Backend, initial: InitialState) -> Tensor:
+    """Reset everything and hold where it starts; return all ids."""
+    ids = torch.arange(backend.num_envs)
+    backend.reset(ids, initial)
+    backend.set_joint_targets(initial.joint_target)
+    return ids
+
+
+# -- state -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+def test_state_has_the_promised_shapes_right_after_a_reset(engine: BackendSettings, name: str) -> None:
+    robot = load(name)
+    objects = (BOX, replace(BOX, name="ball", shape="sphere", size=(0.06, 0.06, 0.06), position=(0.6, 0.3, 0.03)))
+    backend = make_backend(Scene(robot, objects=objects, timestep=engine.timestep), 3, engine)
+    joints = len(robot.joint_names)
+    commands = np.array(robot.open_position) * robot.is_hand
+    pose = torch.tensor([[0.5, 0.0, 0.04, 1, 0, 0, 0], [0.6, 0.3, 0.03, 1, 0, 0, 0]]).double().repeat(3, 1, 1)
+    start = torch.from_numpy(robot.expand_coupled(commands)).repeat(3, 1)
+    backend.reset(torch.arange(3), InitialState(start, torch.from_numpy(commands).repeat(3, 1), pose))
+    shapes = {name: tuple(value.shape) for name, value in vars(backend.state).items()}
+    assert shapes == {
+        "joint_position": (3, joints),
+        "joint_velocity": (3, joints),
+        "object_pose": (3, 2, 7),
+        "object_velocity": (3, 2, 6),
+        "fingertip_position": (3, len(robot.fingertips), 3),
+        "palm_pose": (3, 2, 12),
+        "contact": (3, 0),
+    }
+    state = backend.state
+    assert torch.equal(state.joint_position, start)
+    assert torch.equal(state.object_pose, pose)
+    assert not state.joint_velocity.any()
+    assert not state.object_velocity.any()
+    # This posture is symmetric, and so is the robot, but for 1 cm between the vendor's two Inspire hands. Left is at +y.
+    left, right = state.fingertip_position[:, :5], state.fingertip_position[:, 5:]
+    assert (left[..., 1] > 0.1).all()
+    assert torch.allclose(left * torch.tensor([1.0, -1.0, 1.0]), right, atol=0.011)
+    rotation = state.palm_pose[..., 3:].reshape(3, 2, 3, 3)
+    assert torch.allclose(rotation @ rotation.transpose(-1, -2), torch.eye(3).double().expand(3, 2, 3, 3), atol=1e-6)
+
+
+def test_object_velocity_is_in_the_world_frame(engine: BackendSettings) -> None:
+    cube = replace(BOX, size=(0.1, 0.1, 0.1))
+    backend = build(engine, 1, cube)
+    drive(backend, at(IN_THE_AIR, yaw=np.pi / 2))
+    backend.apply_wrench(torch.tensor([[[0.0, 0.0, 0.0, 1e-3, 0.0, 0.0]]]))
+    backend.step(20)
+    inertia = cube.mass * 0.1**2 / 6
+    angular = backend.state.object_velocity[0, 0, 3:]
+    assert torch.allclose(angular, torch.tensor([1e-3 * 20 * TIMESTEP / inertia, 0.0, 0.0]).double(), rtol=1e-3, atol=1e-4)
+
+
+# -- resets ------------------------------------------------------------------------------------------------------------
+
+
+def test_partial_reset_touches_only_its_ids(engine: BackendSettings) -> None:
+    backend, twin = build(engine, 4), build(engine, 4)
+    random = torch.Generator().manual_seed(0)
+    low, high = torch.from_numpy(ROBOT.command_limits).T
+    for each in (backend, twin):
+        drive(each, at((0.5, 0.0, 0.05), num_envs=4))
+    for round_ in range(4):
+        targets = low + (high - low) * torch.rand(4, 26, generator=random)
+        if round_ == 2:
+            backend.reset(torch.tensor([1, 3]), at((0.45, 0.1, 0.06), num_envs=2))
+            for name, value in fields(backend.state).items():
+                assert torch.equal(value[[0, 2]], fields(twin.state)[name][[0, 2]]), name
+            assert torch.equal(backend.state.object_pose[[1, 3]], at((0.45, 0.1, 0.06), num_envs=2).object_pose)
+        for each in (backend, twin):
+            each.set_joint_targets(targets)
+            each.step(10)
+    for name, value in fields(backend.state).items():
+        assert torch.equal(value[[0, 2]], fields(twin.state)[name][[0, 2]]), name
+        assert name == "contact" or not torch.equal(value[[1, 3]], fields(twin.state)[name][[1, 3]]), name
+
+
+def test_a_reset_forgets_the_wrench_and_the_past(engine: BackendSettings) -> None:
+    """The same start gives the same future, whatever happened before."""
+    backend = build(engine, 1)
+    futures = []
+    for push in (0.0, 0.7):
+        drive(backend, at((0.5, 0.0, 0.041)))
+        backend.step(20)
+        futures.append(fields(backend.state))
+        backend.apply_wrench(torch.tensor([[[push, 0.0, 0.3, 0.0, 0.0, 0.0]]]))
+        backend.set_joint_targets(at(IN_THE_AIR).joint_target + 0.3)
+        backend.step(20)
+    for name, value in futures[0].items():
+        assert torch.equal(value, futures[1][name]), name
+
+
+def test_non_finite_is_reported_of_its_environment_alone(
+    engine: BackendSettings, tmp_path: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes its log there
+    backend, twin = build(engine, 3), build(engine, 3)
+    for each in (backend, twin):
+        drive(each, at((0.5, 0.0, 0.04), num_envs=3))
+    backend.reset(torch.tensor([1]), at((float("nan"), 0.0, 0.04)))
+    for each, expected in ((backend, [False, True, False]), (twin, [False] * 3)):
+        assert each.step(10).tolist() == expected
+    backend.reset(torch.tensor([1]), at((0.5, 0.0, 0.04)))
+    assert backend.step(10).tolist() == [False] * 3
+    twin.step(10)
+    for name, value in fields(backend.state).items():
+        assert torch.equal(value[[0, 2]], fields(twin.state)[name][[0, 2]]), name
+        assert torch.isfinite(value).all(), name
+
+
+def test_state_is_restored_to_the_last_bit(engine: BackendSettings) -> None:
+    backend, other = build(engine, 2), build(engine, 2)
+    if "exact_state" not in backend.capabilities:
+        pytest.skip("this backend does not promise it")
+    values = {"object_mass": [[0.1], [0.4]], "object_size": [[0.1, 0.12, 0.08], [0.2, 0.1, 0.1]]}
+    stiffness = parameters.nominal(backend.scene)["joint_stiffness"] * torch.tensor([[0.5], [1.5]])
+    drawn = {name: torch.tensor(value).double() for name, value in values.items()}
+    backend.set_parameters(torch.arange(2), {**drawn, "joint_stiffness": stiffness})
+    drive(backend, at((0.5, 0.0, 0.06), num_envs=2))
+    backend.apply_wrench(torch.tensor([0.3, 0.1, 0.0, 0.0, 0.0, 0.01]).repeat(2, 1, 1))
+    backend.set_joint_targets(at(IN_THE_AIR, num_envs=2).joint_target + 0.4)
+    backend.step(30)
+    kept = backend.get_state()
+    futures = []
+    for each in (backend, other):
+        each.set_state(kept)
+        each.step(30)
+        futures.append(fields(each.state))
+    backend.set_state(kept)
+    backend.step(30)
+    for name, value in fields(backend.state).items():
+        assert torch.equal(value, futures[0][name]), name
+        assert torch.equal(value, futures[1][name]), f"{name} in another backend"
+
+
+# -- forces and parameters ---------------------------------------------------------------------------------------------
+
+
+def test_wrench_accelerates_by_force_over_mass(engine: BackendSettings) -> None:
+    backend = build(engine, 3)
+    mass = torch.tensor([[0.1], [0.2], [1.0]]).double()
+    backend.set_parameters(torch.arange(3), {"object_mass": mass})
+    drive(backend, at(IN_THE_AIR, num_envs=3))
+    wrench = torch.tensor([0.5, 0.0, 0.0, 0.0, 0.0, 1e-3]).repeat(3, 1, 1)
+    backend.apply_wrench(wrench)
+    backend.step(20)  # the wrench is held until set again
+    time = 20 * TIMESTEP
+    velocity = backend.state.object_velocity[:, 0]
+    assert torch.allclose(velocity[:, 0], 0.5 / mass[:, 0] * time, rtol=1e-4)
+    assert torch.allclose(velocity[:, 2], torch.tensor(-9.81 * time).double(), rtol=1e-4)
+    inertia = mass[:, 0] * (BOX.size[0] ** 2 + BOX.size[1] ** 2) / 12
+    assert torch.allclose(velocity[:, 5], 1e-3 * time / inertia, rtol=1e-3)
+    backend.apply_wrench(torch.zeros(3, 1, 6))
+    backend.step(20)
+    assert torch.allclose(backend.state.object_velocity[:, 0, 0], velocity[:, 0], rtol=1e-4)
+
+
+def test_inertia_follows_size(engine: BackendSettings) -> None:
+    backend = build(engine, 2)
+    size = torch.tensor([BOX.size, (0.2, 0.24, 0.08)]).double()
+    backend.set_parameters(torch.arange(2), {"object_size": size})
+    drive(backend, at(IN_THE_AIR, num_envs=2))
+    backend.apply_wrench(torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 1e-3]).repeat(2, 1, 1))
+    backend.step(20)
+    spin = backend.state.object_velocity[:, 0, 5]
+    assert float(spin[0] / spin[1]) == pytest.approx(4.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", ["box", "cylinder", "sphere"])
+def test_object_rests_at_half_its_height(engine: BackendSettings, shape: str) -> None:
+    height = 0.08
+    item = replace(BOX, shape=shape, size=(height, height, height))
+    backend = build(engine, 3, item)
+    scale = torch.tensor([[1.0], [0.5], [2.0]]).double()
+    backend.set_parameters(torch.arange(3), {"object_size": height * scale.expand(3, 3)})
+    start = at((0.5, 0.0, 0.0), num_envs=3)
+    start.object_pose[:, 0, 2] = height * scale[:, 0] / 2 + 0.005
+    drive(backend, start)
+    backend.step(120)
+    assert torch.allclose(backend.state.object_pose[:, 0, 2], height * scale[:, 0] / 2, atol=1.5e-3)
+
+
+def test_object_friction_decides_whether_it_slides(engine: BackendSettings) -> None:
+    """Pushed on a slippery table with 0.5 of its weight, above what one side grips and below what the other does."""
+    backend = build(engine, 2, table=Table(friction=0.1))
+    backend.set_parameters(torch.arange(2), {"object_friction": torch.tensor([[0.25], [1.0]]).double()})
+    drive(backend, at((0.4, 0.0, 0.04), num_envs=2))
+    backend.apply_wrench(torch.tensor([0.5 * 9.81 * BOX.mass, 0, 0, 0, 0, 0]).repeat(2, 1, 1))
+    backend.step(80)
+    moved = backend.state.object_pose[:, 0, 0] - 0.4
+    free = 0.5 * (0.5 - 0.25) * 9.81 * (80 * TIMESTEP) ** 2
+    assert float(moved[0]) == pytest.approx(free, rel=0.2)
+    assert float(moved[1]) < 0.02
+
+
+def test_hand_friction_decides_whether_it_slips(engine: BackendSettings) -> None:
+    """A cube pressed onto a palm and pulled along it, with half of the force that presses."""
+    cube = replace(BOX, size=(0.03, 0.03, 0.03), mass=0.02, friction=0.05)
+    backend = build(engine, 2, cube)
+    backend.set_parameters(torch.arange(2), {"hand_friction": torch.tensor([[0.1], [1.5]]).double()})
+    drive(backend, at(IN_THE_AIR, num_envs=2))
+    rotation = backend.state.palm_pose[0, 0, 3:].reshape(3, 3)  # columns: normal, side, fingers
+    palm = backend.state.palm_pose[0, 0, :3].clone()
+    start = at(tuple((palm + 0.03 * rotation[:, 2]).tolist()), num_envs=2)
+    drive(backend, start)
+    press = torch.cat([-4.0 * rotation[:, 0], torch.zeros(3).double()])
+    backend.apply_wrench(press.repeat(2, 1, 1))
+    backend.step(60)
+    before = backend.state.object_pose[:, 0, :3].clone()
+    backend.apply_wrench((press + torch.cat([2.0 * -rotation[:, 2], torch.zeros(3).double()])).repeat(2, 1, 1))
+    backend.step(20)
+    slipped = (backend.state.object_pose[:, 0, :3] - before) @ -rotation[:, 2]
+    assert float(slipped[0]) > 0.02
+    assert float(slipped[1]) < 0.005
+
+
+@pytest.mark.parametrize("name", ["joint_stiffness", "joint_damping"])
+def test_gains_change_how_targets_are_tracked(engine: BackendSettings, name: str) -> None:
+    backend = build(engine, 3)
+    factor = torch.tensor([[1.0], [0.25], [1.0]]).double() if name == "joint_stiffness" else torch.tensor([[1.0], [4.0], [1.0]])
+    backend.set_parameters(torch.arange(3), {name: parameters.nominal(backend.scene)[name] * factor})
+    start = at(IN_THE_AIR, num_envs=3)
+    drive(backend, start)
+    index = ROBOT.commands.index("left_elbow_pitch_joint")
+    target = start.joint_target.clone()
+    target[:, index] -= 0.5
+    backend.set_joint_targets(target)
+    backend.step(20)
+    moved = -backend.state.joint_position[:, ROBOT.command_index[index]]
+    assert float(moved[0]) == float(moved[2])
+    assert float(moved[1]) < 0.7 * float(moved[0])
+    backend.step(400)
+    assert float(backend.state.joint_position[0, ROBOT.command_index[index]]) == pytest.approx(-0.5, abs=0.02)
+
+
+def test_parameters_of_the_others_stay(engine: BackendSettings) -> None:
+    backend, twin = build(engine, 3), build(engine, 3)
+    nominal = parameters.nominal(backend.scene)
+    other = {name: 0.9 * value.repeat(1, 1) for name, value in nominal.items()}
+    assert set(other) == set(parameters.PARAMETERS)
+    backend.set_parameters(torch.tensor([1]), other)
+    for each in (backend, twin):
+        drive(each, at((0.5, 0.0, 0.05), num_envs=3))
+        each.apply_wrench(torch.tensor([0.5, 0, 0, 0, 0, 0]).repeat(3, 1, 1))
+        each.step(20)
+    for name in ("joint_position", "object_pose"):
+        ours, theirs = fields(backend.state)[name], fields(twin.state)[name]
+        assert torch.equal(ours[[0, 2]], theirs[[0, 2]]), name
+        assert not torch.equal(ours[1], theirs[1]), name
+
+
+def test_unknown_parameters_and_impossible_values_are_refused(engine: BackendSettings) -> None:
+    backend = build(engine, 1)
+    with pytest.raises(UserError, match=r"unknown physical parameter 'object_mas'; allowed: .*object_mass"):
+        backend.set_parameters(torch.tensor([0]), {"object_mas": torch.ones(1, 1)})
+    for wrong in (-1.0, float("nan")):
+        with pytest.raises(UserError, match=r"object_mass from .*; allowed: 0.001 to 50 kg"):
+            backend.set_parameters(torch.tensor([0]), {"object_mass": torch.full((1, 1), wrong)})
+
+
+# -- couplings, contacts -----------------------------------------------------------------------------------------------
+
+
+def test_coupled_joints_follow_after_a_reset_and_in_motion(engine: BackendSettings) -> None:
+    backend = build(engine, 1)
+    rows = [(ROBOT.joint_names.index(c.joint), ROBOT.joint_names.index(c.source), c.k, c.b) for c in ROBOT.couplings]
+    joint, source = [r[0] for r in rows], [r[1] for r in rows]
+    k, b = torch.tensor([r[2] for r in rows]).double(), torch.tensor([r[3] for r in rows]).double()
+
+    def error() -> float:
+        position = backend.state.joint_position[0]
+        return float((position[joint] - (k * position[source] + b)).abs().max())
+
+    half = np.where(ROBOT.is_hand, 0.5 * np.array(ROBOT.closed_position), np.clip(0.0, *ROBOT.command_limits.T))
+    drive(backend, at(IN_THE_AIR, commands=half))
+    assert error() < 1e-6
+    closed = np.where(ROBOT.is_hand, np.array(ROBOT.closed_position), half)
+    errors = []
+    for target in (closed, half):
+        backend.set_joint_targets(torch.from_numpy(target)[None])
+        for _ in range(10):
+            backend.step(4)
+            errors.append(error())
+    assert max(errors) < 0.08  # rad, while the fingers move at several rad/s
+    backend.step(200)
+    assert error() < 0.02
+    reached = backend.state.joint_position[0, ROBOT.command_index][ROBOT.is_hand]
+    assert torch.allclose(reached, torch.from_numpy(half[ROBOT.is_hand]), atol=0.05)
+
+
+def test_contacts_are_reported_by_pair_and_at_once(engine: BackendSettings) -> None:
+    backend = build(engine, 3)
+    if "contacts" not in backend.capabilities:
+        pytest.skip("this backend reports none")
+    drive(backend, at(IN_THE_AIR, num_envs=3))
+    assert backend.state.contact.tolist() == [[False] * 3] * 3
+    assert backend.state.contact.dtype == torch.bool
+    # A fingertip is below the palm: the pair counts what hangs on its link.
+    tip = backend.state.fingertip_position[0, 5 + 2].tolist()
+    backend.reset(torch.tensor([1]), at((0.5, 0.0, 0.0399)))
+    backend.reset(torch.tensor([2]), at(tuple(tip)))
+    assert backend.state.contact.tolist() == [[False] * 3, [True, False, False], [False, False, True]]
+    backend.reset(torch.tensor([2]), at((0.5, 0.0, 0.06)))
+    assert not backend.state.contact[2].any()
+    backend.step(60)
+    assert backend.state.contact.tolist() == [[False] * 3, [True, False, False], [True, False, False]]

@@ -1,0 +1,49 @@
+"""Small box-lift environments for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional
+
+import torch
+from omegaconf import OmegaConf
+
+import tasks
+from dexsim import settings
+from dexsim.env import Env
+from dexsim.paths import cfg_dir
+
+PAPER: Dict[str, Any] = settings.plain(OmegaConf.load(cfg_dir() / "randomization" / "paper.yaml"))
+
+
+def make(
+    num_envs: int = 4,
+    seed: int = 0,
+    randomization: Optional[Mapping[str, Any]] = None,
+    threads: int = 1,
+    control: Optional[Mapping[str, Any]] = None,
+    robot: str = "gr1t2",
+    dump_dir: Optional[Path] = None,
+    **task: Any,
+) -> Env:
+    """Box lift with a single simulation thread; `task` overrides its settings."""
+    return tasks.make_env(
+        {"name": "box_lift", **task},
+        {"name": robot},
+        {"threads": threads},
+        randomization,
+        control,
+        num_envs,
+        seed,
+        dump_dir,
+    )
+
+
+def random_actions(steps: int, num_envs: int = 4, seed: int = 0) -> torch.Tensor:
+    """Uniform in [-1, 1], (steps, num_envs, 26)."""
+    return 2 * torch.rand(steps, num_envs, 26, generator=torch.Generator().manual_seed(seed)) - 1
+
+
+def freeze(env: Env, monkeypatch: Any) -> None:
+    """Let time stand still in the simulator: what is left is the environment's own work."""
+    monkeypatch.setattr(env.backend, "step", lambda substeps: torch.zeros(env.num_envs, dtype=torch.bool))
