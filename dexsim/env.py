@@ -33,7 +33,7 @@ class StepResult(NamedTuple):
         terminated: (N,) bool, the episode was lost; not to be bootstrapped.
         truncated: (N,) bool, time was up; to be bootstrapped.
         info: reward_terms, and where an episode ended its terminal observation ("final_obs", "final_states") and
-            success, picked_up and stages, return, length, parameters.
+            success, picked_up, stages and metrics, return, length, parameters.
     """
 
     obs: Tensors
@@ -306,6 +306,7 @@ class Env:
             "success": success,
             "picked_up": self._stages["picked_up"].clone(),
             "stages": {name: reached.clone() for name, reached in self._stages.items()},
+            "metrics": self.task.metrics(world),
             "episode_return": self._return.clone(),
             "episode_length": world.step.clone(),
             "episode_parameters": {name: value.clone() for name, value in world.parameters.items() if "object" in name},

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence, TypeVar
+from typing import Any, Sequence
 
 import numpy as np
 
-Array = TypeVar("Array", np.ndarray, Any)
+Array = Any  # a NumPy array or a torch tensor; what comes out is what went in
 
 
 def _stack(parts: Sequence[Any], like: Any) -> Any:

@@ -6,7 +6,7 @@ episode_length. Their form is that of gymnasium's `SyncVectorEnv`.
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple
 
 import gymnasium
 import numpy as np
@@ -16,7 +16,13 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor, as_tensor, float32
 
 from dexsim.env import Env
+from dexsim.errors import require
 
+if TYPE_CHECKING:
+    from dexsim.rendering import RayRenderer
+
+RENDER_MODES = ("rgb_array",)
+RENDER_SIZE = (320, 240)  # width and height in pixels
 # Observations are m, or joint positions as fractions of their range. They are Gaussian where they are noisy, which has
 # no bound; this one is met only by a simulation that has blown up.
 OBSERVATION_BOUND = 100.0
@@ -35,11 +41,13 @@ class VectorEnv(gymnasium.vector.VectorEnv):
     Args:
         env: the environment; it belongs to this one.
         seed: of the first `reset` that is given none; None for a random one.
+        render_mode: "rgb_array" or None. Drawing is ray casting on the CPU: seconds a frame where meshes are drawn.
     """
 
-    def __init__(self, env: Env, seed: Optional[int] = None) -> None:
+    def __init__(self, env: Env, seed: Optional[int] = None, render_mode: Optional[str] = None) -> None:
         """See the class."""
         self.torch_env, self.num_envs = env, env.num_envs
+        self.render_mode, self._renderer = _render_mode(render_mode), None
         self.metadata = {**_metadata(env), "autoreset_mode": AutoresetMode.SAME_STEP}
         self.single_observation_space, self.single_action_space = _spaces(env)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -77,6 +85,13 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             infos.update(_final(result.info, done))
         return _observation(result.obs["obs"]), result.reward.double().numpy(), terminated, truncated, infos
 
+    def render(self) -> Optional[Tuple[np.ndarray, ...]]:
+        """Draw every environment as it is now, (240, 320, 3) uint8 each; None without a render mode."""
+        if self.render_mode is None:
+            return None
+        renderer = self._renderer = self._renderer or _make_renderer(self.torch_env)
+        return tuple(renderer.render(i) for i in range(self.num_envs))
+
     def close_extras(self, **_: Any) -> None:
         """Close the simulation."""
         self.torch_env.close()
@@ -88,13 +103,15 @@ class SingleEnv(gymnasium.Env):
     Args:
         env: the environment, with `num_envs` 1; it belongs to this one.
         seed: as in `VectorEnv`.
+        render_mode: as in `VectorEnv`.
     """
 
-    def __init__(self, env: Env, seed: Optional[int] = None) -> None:
+    def __init__(self, env: Env, seed: Optional[int] = None, render_mode: Optional[str] = None) -> None:
         """See the class."""
         if env.num_envs != 1:
             raise ValueError(f"SingleEnv takes an environment of 1 copy, not {env.num_envs}")
         self.torch_env = env
+        self.render_mode, self._renderer = _render_mode(render_mode), None
         self.metadata = _metadata(env)
         self.observation_space, self.action_space = _spaces(env)
         self._next_seed = seed
@@ -125,13 +142,32 @@ class SingleEnv(gymnasium.Env):
             info.update((name, result.info[name].item()) for name, _ in _EPISODE)
         return _observation(obs)[0], float(result.reward), terminated, truncated, info
 
+    def render(self) -> Optional[np.ndarray]:
+        """Draw the environment as it is now, (240, 320, 3) uint8; an ended episode shows the next one's start."""
+        if self.render_mode is None:
+            return None
+        renderer = self._renderer = self._renderer or _make_renderer(self.torch_env)
+        return renderer.render(0)
+
     def close(self) -> None:
         """Close the simulation."""
         self.torch_env.close()
 
 
 def _metadata(env: Env) -> Dict[str, Any]:
-    return {"render_modes": [], "render_fps": round(env.control.policy_hz)}
+    return {"render_modes": list(RENDER_MODES), "render_fps": round(env.control.policy_hz)}
+
+
+def _render_mode(mode: Optional[str]) -> Optional[str]:
+    require(mode is None or mode in RENDER_MODES, "render_mode", mode, f"{', '.join(RENDER_MODES)} or None")
+    return mode
+
+
+def _make_renderer(env: Env) -> RayRenderer:
+    from dexsim.rendering import RayRenderer
+
+    width, height = RENDER_SIZE
+    return RayRenderer(env, width=width, height=height)
 
 
 def _spaces(env: Env) -> Tuple[Box, Box]:

@@ -121,6 +121,10 @@ class Task(Protocol):
         """Name -> (N,) whether a stage is reached now; reported as 'ever reached in the episode'."""
         ...
 
+    def metrics(self, world: World) -> Dict[str, Tensor]:
+        """Name -> (N,) figures of how an episode ended, for evaluation."""
+        ...
+
     def marker_positions(self, world: World) -> Tensor:
         """Contact markers in the world, (N, n, 3) m: for drawing."""
         ...

@@ -15,7 +15,7 @@ from dexsim.randomization import RandomizationSettings
 from dexsim.rng import EpisodeDraws
 from dexsim.robots import RobotSpec
 from dexsim.robots.gr1t2 import CONTACT_FINGERS
-from dexsim.rotations import quat_from_yaw, quat_multiply, tilt_cosine
+from dexsim.rotations import quat_from_yaw, quat_rotate, tilt_cosine
 from dexsim.scene import ContactPair, ObjectSpec, Scene, Table
 from dexsim.world import Start, Term, World
 from tasks import markers, rewards
@@ -35,7 +35,8 @@ class BoxLiftSettings:
         box_mass: nominal mass in kg.
         box_friction: nominal sliding friction coefficient.
         box_position: nominal x, y of the box's centre in m.
-        goal_height: how far above its resting height the box should go, drawn from [low, high] in m.
+        goal_height: how far above its resting height the box should go, drawn from [low, high] in m. Where low < high
+            actor and critic see the goal too; a goal that never changes they learn.
         placement: contact markers, one of `tasks.markers.PLACEMENTS` (Figure 5).
         alpha: sharpness of the left hand's contact reward, 1/m.
         beta: of the right hand's.
@@ -52,7 +53,7 @@ class BoxLiftSettings:
     box_mass: float = 0.065
     box_friction: float = 1.0
     box_position: Tuple[float, float] = (0.40, 0.0)
-    goal_height: Tuple[float, float] = (0.15, 0.20)
+    goal_height: Tuple[float, float] = (0.175, 0.175)
     placement: str = "side_centres"
     alpha: float = 20.0
     beta: float = 20.0
@@ -75,15 +76,15 @@ class BoxLiftSettings:
         low, high = self.goal_height
         require(0 < low <= high <= 0.4, "goal_height", list(self.goal_height), "[low, high] with 0 < low <= high <= 0.4 m")
         require(min(self.box_size) > 0, "box_size", list(self.box_size), "positive extents in m")
+        require(any(self.weights.values()), "weights", self.weights, "at least one that is not 0")
         require(self.box_mass > 0, "box_mass", self.box_mass, "positive")
         require(0 < self.hold_s <= self.episode_s, "hold_s", self.hold_s, f"in (0, episode_s = {self.episode_s:g}]")
 
 
 class BoxLift:
-    """`dexsim.world.Task`: the box's centre within 5 cm of the goal 15 to 20 cm up, upright, for the last second.
+    """`dexsim.world.Task`: the box's centre within 5 cm of its goal 17.5 cm up, upright, for the last second.
 
-    The goal is drawn afresh in each episode and is not observed: as in the recipe the actor sees the object's position
-    and the joints. The middle of the range is within reach of every goal's tolerance.
+    The groups of observations are the recipe's (section C): the actor sees the object's position and the joints.
 
     Args:
         settings: the config section.
@@ -107,6 +108,8 @@ class BoxLift:
         self._tips = tuple([tips.index(f"{side}_{finger}") for finger in CONTACT_FINGERS] for side in ("left", "right"))
         self._upright = float(torch.cos(torch.deg2rad(torch.tensor(settings.success_tilt_deg))))
         self.rewards = self._rewards()
+        if settings.goal_height[0] < settings.goal_height[1]:
+            self.actor, self.critic = (*self.actor, "goal"), (*self.critic, "goal")
         self._bank = load_bank(settings.bank, robot)
         self._table = Table()
         self.symmetric = (
@@ -161,6 +164,25 @@ class BoxLift:
         """The left hand's markers, then the right hand's, where they are now."""
         size, pose = world.object_size(), world.state.object_pose[:, 0]
         return torch.cat([markers.place(points, size, pose) for points in self._markers], dim=1)
+
+    def metrics(self, world: World) -> Dict[str, Tensor]:
+        """Distance to the goal in m, tilt in deg, and where on the box the fingertips are.
+
+        The fingertips' height and outward distance are in the box's frame, as fractions of its half extents: 1 is the
+        height of its top, and its side.
+        """
+        pose, half = world.state.object_pose[:, 0], world.object_size() / 2
+        tilt = tilt_cosine(pose[:, 3:]).clamp(-1.0, 1.0).acos().rad2deg()
+        outward = torch.tensor([1.0, -1.0], dtype=torch.float64)
+        tips = torch.stack([world.state.fingertip_position[:, tips] for tips in self._tips], dim=1)
+        inverse = pose[:, None, None, 3:] * torch.tensor([1.0, -1.0, -1.0, -1.0], dtype=torch.float64)
+        local = quat_rotate(inverse, tips - pose[:, None, None, :3]) / half[:, None, None]
+        return {
+            "goal_distance_m": rewards.distance(pose[:, :3], world.goal),
+            "tilt_deg": tilt,
+            "fingertip_height": local[..., 2].mean(dim=(1, 2)),
+            "fingertip_outward": (local[..., 1] * outward[:, None]).mean(dim=(1, 2)),
+        }
 
     def _rewards(self) -> Dict[str, Tuple[float, Term]]:
         s = self.settings

@@ -116,7 +116,8 @@ def summarize(episodes: Sequence[Episode]) -> List[Metric]:
     for name in rates:
         count = sum(bool(episode[name]) for episode in episodes)
         metrics.append((name, count / len(episodes), "1", wilson(count, len(episodes))))
-    for name, unit in (("return", "1"), ("length", "steps")):
+    means = [("return", "1"), ("length", "steps"), *((name, "") for name in episodes[0] if name.startswith("metric_"))]
+    for name, unit in means:
         metrics.append((name, *_mean(unit, [float(episode[name]) for episode in episodes])))
     return metrics
 

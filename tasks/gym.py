@@ -28,6 +28,7 @@ def box_lift(
     task: Optional[Section] = None,
     backend: Optional[Section] = None,
     seed: Optional[int] = None,
+    render_mode: Optional[str] = None,
 ) -> Union[SingleEnv, VectorEnv]:
     """Build "dexsim/BoxLift-v0".
 
@@ -39,6 +40,7 @@ def box_lift(
         task: what differs from `cfg/task/box_lift.yaml`.
         backend: what differs from `dexsim.backends.BackendSettings`.
         seed: of the first `reset` that is given none; None for a random one.
+        render_mode: "rgb_array", or None for no pictures.
 
     Raises:
         UserError: for a name or a value that cannot be.
@@ -52,7 +54,7 @@ def box_lift(
         control=control,
         num_envs=1 if num_envs is None else num_envs,
     )
-    return SingleEnv(env, seed) if num_envs is None else VectorEnv(env, seed)
+    return SingleEnv(env, seed, render_mode) if num_envs is None else VectorEnv(env, seed, render_mode)
 
 
 def _config(group: str, name: str) -> Any:

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Callable, List
 
 import numpy as np
 import torch
@@ -18,8 +19,9 @@ from dexsim.errors import UserError
 from dexsim.paths import assets_dir
 from dexsim.robots import ROBOTS, RobotSpec, find_palm, load
 from dexsim.robots.spec import SIDES
+from dexsim.rotations import quat_from_yaw
 from dexsim.runs import atomic_path
-from dexsim.scene import Scene
+from dexsim.scene import ObjectSpec, Scene
 
 BANK_VERSION = 1
 
@@ -69,9 +71,12 @@ def load_bank(name: str, robot: RobotSpec) -> Bank:
 
 # -- making the bank of box lift ---------------------------------------------------------------------------------------
 
-# Palms beside the box, relative to its centre, m; the gap leaves room for the box's yaw and shift under Table 4.
+# The box at its largest, and how Table 4 shifts and turns it: a state of the bank touches it nowhere. m and rad.
 BOX_CENTRE = (0.40, 0.0, 0.08)
-GAP = (0.185, 0.205)
+BOX_SIZE = (0.189, 0.252, 0.168)
+BOX_SHIFTS = (-0.02, 0.0, 0.02)
+BOX_YAWS = (-0.75, -0.4, 0.0, 0.4, 0.75)
+GAP = (0.16, 0.19)  # of the palms from the box's centre
 SPREAD = (0.02, 0.02)  # of x and z
 TURN = 0.15  # of the palms, about each axis, rad
 ELBOW_BENT = -1.2
@@ -82,13 +87,12 @@ TOLERANCE = 5e-3  # m
 def beside_box(robot: RobotSpec, count: int, seed: int = 0) -> np.ndarray:
     """Joint positions (count, 26) in rad with the palms beside the box, facing it."""
     import mink
-    import mujoco
 
     from dexsim.backends.mujoco_model import build_spec
 
     rng = np.random.default_rng(seed)
     model = build_spec(Scene(robot)).compile()
-    data = mujoco.MjData(model)
+    is_clear = _clearance(robot)
     states: List[np.ndarray] = []
     while len(states) < count:
         posture = _posture(robot, rng)
@@ -98,11 +102,32 @@ def beside_box(robot: RobotSpec, count: int, seed: int = 0) -> np.ndarray:
         keep.set_target_from_configuration(configuration)
         _solve(configuration, [*tasks, keep], model)
         error = max(float(np.linalg.norm(task.compute_error(configuration)[:3])) for task in tasks)
-        data.qpos[:] = configuration.q
-        mujoco.mj_forward(model, data)
-        if error < TOLERANCE and data.ncon == 0:
+        if error < TOLERANCE and is_clear(configuration.q):
             states.append(configuration.q[robot.command_index])
     return np.array(states)
+
+
+def _clearance(robot: RobotSpec) -> Callable[[np.ndarray], bool]:
+    """A test whether the robot at some joint positions (J,) touches neither itself, the table nor the box anywhere."""
+    import mujoco
+
+    from dexsim.backends.mujoco_model import build_spec
+
+    # A little above the table, so that the box itself touches nothing.
+    box = ObjectSpec("box", "box", BOX_SIZE, 1.0, position=(*BOX_CENTRE[:2], BOX_SIZE[2] / 2 + 0.005))
+    model = build_spec(Scene(robot, objects=(box,))).compile()
+    data = mujoco.MjData(model)
+
+    def is_clear(joints: np.ndarray) -> bool:
+        for x, y, yaw in itertools.product(BOX_SHIFTS, BOX_SHIFTS, BOX_YAWS):
+            data.qpos[: len(joints)] = joints
+            data.qpos[len(joints) :] = [BOX_CENTRE[0] + x, y, box.position[2], *quat_from_yaw(np.array(yaw))]
+            mujoco.mj_fwdPosition(model, data)
+            if data.ncon:
+                return False
+        return True
+
+    return is_clear
 
 
 def _posture(robot: RobotSpec, rng: np.random.Generator) -> np.ndarray:

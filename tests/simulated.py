@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 import tasks
 from dexsim import settings
-from dexsim.env import Env
+from dexsim.env import Env, StepResult
 from dexsim.paths import cfg_dir
 
 PAPER: Dict[str, Any] = settings.plain(OmegaConf.load(cfg_dir() / "randomization" / "paper.yaml"))
@@ -42,6 +42,12 @@ def make(
 def random_actions(steps: int, num_envs: int = 4, seed: int = 0) -> torch.Tensor:
     """Uniform in [-1, 1], (steps, num_envs, 26)."""
     return 2 * torch.rand(steps, num_envs, 26, generator=torch.Generator().manual_seed(seed)) - 1
+
+
+def roll(env: Env, actions: torch.Tensor) -> StepResult:
+    """Apply actions (steps, N, 26); return the last step's result."""
+    results = [env.step(action) for action in actions]
+    return results[-1]
 
 
 def freeze(env: Env, monkeypatch: Any) -> None:

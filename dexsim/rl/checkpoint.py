@@ -58,14 +58,15 @@ def load(path: Union[str, Path]) -> Checkpoint:
     """Read a checkpoint.
 
     Args:
-        path: The file, or the folder of the run that wrote it (its last one).
+        path: The file, the folder of the run that wrote it (its last one), or a folder of such runs (the newest).
 
     Raises:
         UserError: There is none, or it is not one of ours.
     """
     file = Path(path).expanduser()
     if file.is_dir():
-        file = file / FOLDER / LAST
+        runs = sorted(file.glob(f"*/{FOLDER}/{LAST}"))  # run folders are named by their time
+        file = runs[-1] if runs else file / FOLDER / LAST
     if not file.is_file():
         raise UserError(f"checkpoint={path}: there is no file {file}")
     try:

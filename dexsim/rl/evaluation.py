@@ -32,7 +32,7 @@ def run_episodes(env: Env, policy: Callable[[Tensor], Tensor], episodes: int) ->
 
     Returns:
         An entry an episode, in the order of environments: `env`, `episode`, `return`, `length` (policy steps),
-        `success`, `picked_up`, `terminated`, `stage_<name>` and the episode's parameters.
+        `success`, `picked_up`, `terminated`, `stage_<name>`, `metric_<name>` and the episode's parameters.
     """
     require(episodes >= 1, "episodes", episodes, "at least 1")
     count = torch.zeros(env.num_envs, dtype=torch.long)
@@ -59,6 +59,7 @@ def run_episodes(env: Env, policy: Callable[[Tensor], Tensor], episodes: int) ->
 def _columns(info: Mapping[str, Any]) -> Iterator[Tuple[str, Tensor]]:
     yield from ((name, info[key]) for name, key in EPISODE.items() if key in info)
     yield from ((f"stage_{name}", value) for name, value in info.get("stages", {}).items() if name not in EPISODE)
+    yield from ((f"metric_{name}", value) for name, value in info.get("metrics", {}).items())
     yield from info.get("episode_parameters", {}).items()
 
 

@@ -21,12 +21,12 @@ from dexsim.rotations import quat_from_rpy, quat_multiply, quat_rotate
 # Nominal drives: stiffness N m/rad, damping N m s/rad, armature kg m^2, by what the name contains. Dry
 # friction is zero: it is unknown, and each joint that has it is one more row for the constraint solver.
 DRIVES: Tuple[Tuple[str, Tuple[float, float, float]], ...] = (
-    ("shoulder", (200.0, 15.0, 0.10)),
-    ("elbow", (150.0, 10.0, 0.08)),
-    ("wrist_yaw", (80.0, 4.0, 0.03)),
-    ("wrist", (50.0, 2.5, 0.02)),
-    ("thumb_proximal", (3.0, 0.15, 0.002)),
-    ("proximal", (2.0, 0.1, 0.001)),
+    ("shoulder", (80.0, 6.0, 0.10)),
+    ("elbow", (60.0, 4.5, 0.08)),
+    ("wrist_yaw", (30.0, 2.0, 0.03)),
+    ("wrist", (20.0, 1.0, 0.02)),
+    ("thumb_proximal", (2.0, 0.12, 0.002)),
+    ("proximal", (1.5, 0.08, 0.001)),
 )
 COUPLED_ARMATURE = 5e-4
 # Fourier gives no effort and speed for its hand; Inspire gives 1 N m. The speed is that of closing in 0.6 s.
@@ -145,7 +145,7 @@ def _coupling(values: Dict[str, Any]) -> Coupling:
 def _link(name: str, values: Dict[str, Any], extent: Optional[Dict[str, Any]], palm_rpy: Optional[Any]) -> Link:
     inertia = values.get("inertia_kgm2", {})
     com = np.array(values.get("com_m", (0.0, 0.0, 0.0)))
-    tensor = tuple(inertia.get(k, 0.0) for k in ("ixx", "iyy", "izz", "ixy", "ixz", "iyz"))
+    tensor: Any = tuple(inertia.get(k, 0.0) for k in ("ixx", "iyy", "izz", "ixy", "ixz", "iyz"))
     quat = quat_from_rpy(palm_rpy or (0.0, 0.0, 0.0))
     if palm_rpy is not None:
         com, tensor = quat_rotate(quat, com), _rotate_inertia(quat, tensor)

@@ -20,7 +20,7 @@ COLLISION_CLASS: Dict[str, Any] = {"environment": (ENVIRONMENT, ENVIRONMENT), "t
 RGBA = {"torso": (0.75, 0.77, 0.8, 1), "arm": (0.75, 0.77, 0.8, 1), "forearm": (0.6, 0.62, 0.66, 1), "hand": (0.25, 0.27, 0.3, 1)}
 # Stiff but stable at 10 ms: time constant of two steps, near-critical damping, full impedance.
 COUPLING_SOLREF = (0.02, 1.0)
-COUPLING_SOLIMP = (0.95, 0.99, 0.001, 0.5, 2.0)
+COUPLING_SOLIMP = (0.99, 0.999, 0.001, 0.5, 2.0)
 # Lighter links are not worth the cost of compensating their weight; kg.
 MIN_CARRIED_MASS = 0.02
 # MuJoCo's name of the drawn, non-colliding geoms' group and of the colliding ones'.
@@ -55,13 +55,13 @@ def add_robot(spec: Any, robot: RobotSpec, meshes: Optional[Path] = None) -> Non
     parents = {joint.parent for joint in robot.joints}
     for joint in robot.joints:
         parent = bodies[joint.parent]
-        link = links.get(joint.child, Link(joint.child, 0.0, (0, 0, 0), (0,) * 6))
+        link = links.get(joint.child, Link(joint.child, 0.0, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)))
         if link.mass == 0 and joint.child not in parents:
             continue  # a frame of the vendor's URDF: no mass, no shape, nothing below
         body = _add_link(parent, link, joint)
         bodies[joint.child] = body
         if joint.name in moving:
-            _add_joint(body, joint)
+            _add_joint(body, joint, limited=joint.name in robot.commands)
     for tip in robot.fingertips:
         bodies[tip.link].add_site(name=f"tip_{tip.name}", pos=tip.position, size=[0.004] * 3, group=4)
     for palm in robot.palms:
@@ -116,12 +116,13 @@ def _add_primitive(body: Any, name: str, primitive: Primitive) -> None:
     )  # fmt: skip
 
 
-def _add_joint(body: Any, joint: Joint) -> None:
+def _add_joint(body: Any, joint: Joint, limited: bool) -> None:
+    """A hinge. Coupled joints are not limited: their sources are, and the Inspire thumb's limits contradict each other."""
     import mujoco
 
     body.add_joint(
         name=joint.name, type=mujoco.mjtJoint.mjJNT_HINGE, axis=joint.axis, range=joint.limits,
-        limited=mujoco.mjtLimited.mjLIMITED_TRUE, armature=joint.armature, frictionloss=joint.friction,
+        limited=int(limited), armature=joint.armature, frictionloss=joint.friction,
     )  # fmt: skip
 
 

@@ -207,6 +207,9 @@ class RobotSpec:
         if theirs == ours and table.get("hand") == self.hand:
             return
         names = sorted(set(theirs) ^ set(ours)) or [a for a, b in zip(theirs, ours) if a != b]
+        if not names:  # the two hands' joints have the same names, but not the same ranges
+            limits = zip(ours, table.get("limits", []), self.command_limits.tolist())
+            names = [name for name, a, b in limits if a != b]
         listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
         raise UserError(f"{owner} was made for robot {table.get('robot')!r}, not {self.name!r}; joints differ: {listed}")
 

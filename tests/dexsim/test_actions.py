@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -90,13 +92,15 @@ def test_an_arm_s_target_stays_near_where_it_is(robot: RobotSpec) -> None:
     assert torch.allclose(actions.normalize(target)[0, hand], torch.ones(12))
     # Absolute targets are the policy's alone.
     absolute = ActionMap(robot, ControlSettings(action_mode="absolute", arm_lead=0.15))
-    assert torch.allclose(absolute.normalize(absolute(torch.ones(1, 26), target, measured)), torch.ones(1, 26), atol=1e-6)
+    assert torch.allclose(
+        absolute.normalize(absolute(torch.ones(1, 26), target, measured)), torch.ones(1, 26), atol=1e-6
+    )
 
 
 def test_impossible_rates_are_refused() -> None:
     for name in ("policy_hz", "arm_speed", "hand_speed", "arm_lead"):
-        with pytest.raises(UserError, match=rf"{name} = 0: must be positive"):
-            ControlSettings(**{name: 0})
+        with pytest.raises(UserError, match=rf"{name} = 0.0: must be positive"):
+            replace(ControlSettings(), **{name: 0.0})
     assert ControlSettings(policy_hz=5.0).substeps(0.01) == 20
     with pytest.raises(UserError, match=r"control.policy_hz = 7: .* of 0.01 s, not 14.286"):
         ControlSettings(policy_hz=7.0).substeps(0.01)

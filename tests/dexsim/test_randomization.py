@@ -54,7 +54,10 @@ def test_paper_is_table_4() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"object_mass": [0.1, 0.03]}, r"object_mass = \[0.1, 0.03\]: must be \[low, high\] with 0.001 <= low <= high <= 50"),
+        (
+            {"object_mass": [0.1, 0.03]},
+            r"object_mass = \[0.1, 0.03\]: must be \[low, high\] with 0.001 <= low <= high <= 50",
+        ),
         ({"object_mass": [0.0, 0.1]}, r"object_mass = \[0.0, 0.1\]: must be "),
         ({"hand_friction": [-0.5, 1.0]}, r"hand_friction = \[-0.5, 1.0\]: must be \[low, high\] with 0 <= low"),
         ({"object_scale": [0.0, 1.0]}, r"object_scale = \[0.0, 1.0\]: must be \[low, high\] with 0.01 <= low"),

@@ -92,7 +92,7 @@ def test_state_has_the_promised_shapes_right_after_a_reset(engine: BackendSettin
     assert torch.equal(state.object_pose, pose)
     assert not state.joint_velocity.any()
     assert not state.object_velocity.any()
-    # This posture is symmetric, and so is the robot, but for 1 cm between the vendor's two Inspire hands. Left is at +y.
+    # Posture and robot are symmetric, but for 1 cm between the vendor's two Inspire hands. Left is at +y.
     left, right = state.fingertip_position[:, :5], state.fingertip_position[:, 5:]
     assert (left[..., 1] > 0.1).all()
     assert torch.allclose(left * torch.tensor([1.0, -1.0, 1.0]), right, atol=0.011)
@@ -108,7 +108,9 @@ def test_object_velocity_is_in_the_world_frame(engine: BackendSettings) -> None:
     backend.step(20)
     inertia = cube.mass * 0.1**2 / 6
     angular = backend.state.object_velocity[0, 0, 3:]
-    assert torch.allclose(angular, torch.tensor([1e-3 * 20 * TIMESTEP / inertia, 0.0, 0.0]).double(), rtol=1e-3, atol=1e-4)
+    assert torch.allclose(
+        angular, torch.tensor([1e-3 * 20 * TIMESTEP / inertia, 0.0, 0.0]).double(), rtol=1e-3, atol=1e-4
+    )
 
 
 # -- resets ------------------------------------------------------------------------------------------------------------
@@ -274,10 +276,26 @@ def test_hand_friction_decides_whether_it_slips(engine: BackendSettings) -> None
     assert float(slipped[1]) < 0.005
 
 
+def test_a_grown_object_touches_with_all_of_it(engine: BackendSettings) -> None:
+    """Far outside of what it was, which a stale bounding volume would rule out."""
+    backend = build(engine, 2)
+    if "contacts" not in backend.capabilities:
+        pytest.skip("this backend reports none")
+    backend.set_parameters(torch.tensor([1]), {"object_size": torch.tensor([[0.6, 0.05, 0.05]]).double()})
+    drive(backend, at(IN_THE_AIR, num_envs=2))
+    x, y, z = backend.state.fingertip_position[0, 2].tolist()
+    drive(backend, at((x + 0.28, y, z), num_envs=2))
+    assert backend.state.contact[:, 1].tolist() == [False, True]
+
+
 @pytest.mark.parametrize("name", ["joint_stiffness", "joint_damping"])
 def test_gains_change_how_targets_are_tracked(engine: BackendSettings, name: str) -> None:
     backend = build(engine, 3)
-    factor = torch.tensor([[1.0], [0.25], [1.0]]).double() if name == "joint_stiffness" else torch.tensor([[1.0], [4.0], [1.0]])
+    factor = (
+        torch.tensor([[1.0], [0.25], [1.0]]).double()
+        if name == "joint_stiffness"
+        else torch.tensor([[1.0], [4.0], [1.0]])
+    )
     backend.set_parameters(torch.arange(3), {name: parameters.nominal(backend.scene)[name] * factor})
     start = at(IN_THE_AIR, num_envs=3)
     drive(backend, start)
@@ -290,7 +308,8 @@ def test_gains_change_how_targets_are_tracked(engine: BackendSettings, name: str
     assert float(moved[0]) == float(moved[2])
     assert float(moved[1]) < 0.7 * float(moved[0])
     backend.step(400)
-    assert float(backend.state.joint_position[0, ROBOT.command_index[index]]) == pytest.approx(-0.5, abs=0.02)
+    # A drive of any gain ends at its target: the arm's weight is carried.
+    assert torch.allclose(backend.state.joint_position[:, ROBOT.command_index[index]], target[:, index], atol=0.02)
 
 
 def test_parameters_of_the_others_stay(engine: BackendSettings) -> None:
