@@ -194,7 +194,7 @@ class Env:
             "robot": self.robot.table(),
             "policy_hz": self.control.policy_hz,
             "action_mode": self.control.action_mode,
-            "action": "26 values in [-1, 1] in the order of robot.commands; hands 0 (open) .. 1 (closed) when normalized",
+            "action": "26 values in [-1, 1] in the order of robot.commands; hands 0 (open) .. 1 (closed) if normalized",
             "observation": {name: [s.start, s.stop] for name, s in self.obs_layout.items()},
             "state": {name: [s.start, s.stop] for name, s in self.state_layout.items()},
             "units": {"joint_position": "fraction of range, -1 .. 1", "object_position": "m", "joint_target": "rad"},
@@ -255,7 +255,7 @@ class Env:
         applied = world.action
         if setting.action_lag:
             late = torch.rand(self.num_envs, 1, generator=self._generator) < setting.action_lag
-            # At an episode's start there is no last action: zero is one, and in absolute mode it is far from the target.
+            # An episode starts without a last action: zero is one too, and in absolute mode far from the target.
             applied = torch.where(late & (world.step[:, None] > 0), self._applied, applied)
         self._applied = applied
         if setting.action_noise:
@@ -285,7 +285,9 @@ class Env:
         if self.nonfinite_count == 0:
             self._dump(ids)
         self.nonfinite_count += len(ids)
-        log.warning("non-finite simulation or action in environments %s (%d so far): ended and reset", ids, self.nonfinite_count)
+        log.warning(
+            "non-finite simulation or action in environments %s (%d so far): ended and reset", ids, self.nonfinite_count
+        )
         zero = torch.zeros(())
         return torch.where(bad, zero, reward), {name: torch.where(bad, zero.to(v), v) for name, v in terms.items()}
 
@@ -315,7 +317,7 @@ class Env:
         return info
 
     def _observe(self, fresh: Tensor) -> Tensors:
-        """Both groups; noise and frame lag on the actor's. `fresh` (N,) marks new episodes, which have no last frame."""
+        """Both groups; noise and frame lag on the actor's. `fresh` (N,) marks new episodes: they have no last frame."""
         frame = observations.assemble(self.task.actor, self._world)
         if self._obs_noise is not None:
             frame = frame + self._obs_noise * torch.randn(frame.shape, generator=self._generator)

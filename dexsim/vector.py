@@ -68,7 +68,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         super().reset(seed=seed)
         self.torch_env.seed(_fresh_seed(self.np_random) if seed is None else seed)
         obs = self.torch_env.reset()
-        return _observation(obs["obs"]), _masked({"states": _copy(obs["states"])}, np.ones(self.num_envs, np.bool_))
+        return _observation(obs["obs"]), _masked({"states": obs["states"].numpy()}, np.ones(self.num_envs, np.bool_))
 
     def step(self, actions: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Info]:
         """Apply actions (N, 26) in [-1, 1] for one policy period.
@@ -79,7 +79,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         """
         result = self.torch_env.step(as_tensor(actions, dtype=float32))
         terminated, truncated = result.terminated.numpy(), result.truncated.numpy()
-        infos = _masked({"states": _copy(result.obs["states"])}, np.ones(self.num_envs, np.bool_))
+        infos = _masked({"states": result.obs["states"].numpy()}, np.ones(self.num_envs, np.bool_))
         done = terminated | truncated
         if done.any():
             infos.update(_final(result.info, done))
@@ -124,7 +124,7 @@ class SingleEnv(gymnasium.Env):
         self.torch_env.seed(_fresh_seed(self.np_random) if seed is None else seed)
         obs = self.torch_env.reset()
         self._ended = False
-        return _observation(obs["obs"])[0], {"states": _copy(obs["states"])[0]}
+        return _observation(obs["obs"])[0], {"states": obs["states"].numpy()[0]}
 
     def step(self, action: np.ndarray) -> Tuple[np.ndarray, float, bool, bool, Info]:
         """Apply an action (26,) in [-1, 1] for one policy period; the observation is never that of a new episode."""
@@ -137,7 +137,7 @@ class SingleEnv(gymnasium.Env):
             obs, states = result.info["final_obs"], result.info["final_states"]
         else:
             obs, states = result.obs["obs"], result.obs["states"]
-        info: Info = {"states": _copy(states)[0]}
+        info: Info = {"states": states.numpy()[0]}
         if self._ended:
             info.update((name, result.info[name].item()) for name, _ in _EPISODE)
         return _observation(obs)[0], float(result.reward), terminated, truncated, info
@@ -180,11 +180,6 @@ def _fresh_seed(np_random: np.random.Generator) -> int:
     return int(np_random.integers(2**31))
 
 
-def _copy(values: Tensor) -> np.ndarray:
-    """The caller's own array, which later steps do not change."""
-    return values.numpy().copy()
-
-
 def _observation(values: Tensor) -> np.ndarray:
     return values.numpy().clip(-OBSERVATION_BOUND, OBSERVATION_BOUND)
 
@@ -203,6 +198,6 @@ def _final(info: Mapping[str, Any], done: np.ndarray) -> Info:
     obs = np.full(len(done), None, dtype=object)
     for i in done.nonzero()[0]:
         obs[i] = _observation(info["final_obs"][i])
-    facts = {"states": _copy(info["final_states"])}
+    facts = {"states": info["final_states"].numpy()}
     facts.update((name, info[name].numpy().astype(kind)) for name, kind in _EPISODE)
     return {"final_obs": obs, "_final_obs": done.copy(), "final_info": _masked(facts, done), "_final_info": done.copy()}

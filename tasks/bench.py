@@ -6,6 +6,7 @@ bare batch of the same model with as many substeps. The ratio of the two is what
 
 from __future__ import annotations
 
+import csv
 import statistics
 import sys
 import time
@@ -20,6 +21,7 @@ from dexsim.runs import RunFolder
 
 WARM_UP = 10  # policy steps that are not counted
 ACTION_STD = 0.5
+PARTS = ("simulate", "collect", "learn")
 
 
 @dataclass(frozen=True)
@@ -122,24 +124,18 @@ def _remember_rows(backend: Any, bare: Any) -> None:
 def _training(options: BenchSettings, run: RunFolder) -> List[Tuple[str, str]]:
     """Shares of a training step, with the learner of `rl`, and the process's peak memory."""
     from dexsim.rl.agent import Budget, PpoAgent
-    from dexsim.rl.observer import TrainingObserver
+    from dexsim.rl.observer import CURVE, TrainingObserver
 
     env = _make_env(options, max(options.threads))
     budget = Budget(frames=(options.epochs + 1) * options.num_envs * options.rl.horizon)
     observer = TrainingObserver(run.path)
-    stats: List[Dict[str, float]] = []
     identity = {"config": {}, "spec_table": env.spec_table(), "version": ""}
     agent = PpoAgent(env, options.rl, budget, observer, run.path, identity, options.seed)
-    after = observer.after_print_stats
-
-    def collecting(*args: Any) -> None:
-        stats.append(dict(agent.stats))
-        after(*args)
-
-    observer.after_print_stats = collecting
     agent.learn()
     observer.close()
-    parts = {key: statistics.median(row[f"time/{key}"] for row in stats[1:]) for key in ("simulate", "collect", "learn")}
+    with (run.path / CURVE).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))[1:]  # the first rollout warms up
+    parts = {key: statistics.median(float(row[f"time/{key}"]) for row in rows) for key in PARTS}
     frames = options.num_envs * options.rl.horizon
     run.result("train_steps_per_second", frames / (parts["collect"] + parts["learn"]), "1/s", options.epochs)
     run.result("learn_to_collect_ratio", parts["learn"] / parts["collect"], "1", options.epochs)

@@ -59,7 +59,7 @@ class BoxLiftSettings:
     beta: float = 20.0
     weights: Dict[str, float] = field(
         default_factory=lambda: {
-            "contact_left": 0.1, "contact_right": 0.1, "goal": 2.0, "success": 1.0, "lost": -2.0, "action": -0.02,
+            "contact_left": 0.1, "contact_right": 0.1, "goal": 2.0, "tilt": -2.0, "success": 1.0, "lost": -2.0, "action": -0.02,
         }
     )  # fmt: skip
     success_distance: float = 0.05
@@ -107,7 +107,7 @@ class BoxLift:
         tips = [tip.name for tip in robot.fingertips]
         self._tips = tuple([tips.index(f"{side}_{finger}") for finger in CONTACT_FINGERS] for side in ("left", "right"))
         self._upright = float(torch.cos(torch.deg2rad(torch.tensor(settings.success_tilt_deg))))
-        self.rewards = self._rewards()
+        self.rewards: Mapping[str, Tuple[float, Term]] = self._rewards()
         if settings.goal_height[0] < settings.goal_height[1]:
             self.actor, self.critic = (*self.actor, "goal"), (*self.critic, "goal")
         self._bank = load_bank(settings.bank, robot)
@@ -190,6 +190,7 @@ class BoxLift:
             "contact_left": partial(self._contact, hand=0, sharpness=s.alpha),
             "contact_right": partial(self._contact, hand=1, sharpness=s.beta),
             "goal": self._goal,
+            "tilt": lambda world: 1 - tilt_cosine(world.state.object_pose[:, 0, 3:]),
             "success": self.success,
             "lost": self.failure,
             "action": lambda world: world.action.square().mean(dim=1),

@@ -76,12 +76,13 @@ BOX_CENTRE = (0.40, 0.0, 0.08)
 BOX_SIZE = (0.189, 0.252, 0.168)
 BOX_SHIFTS = (-0.02, 0.0, 0.02)
 BOX_YAWS = (-0.75, -0.4, 0.0, 0.4, 0.75)
-GAP = (0.16, 0.19)  # of the palms from the box's centre
+GAP = (0.16, 0.20)  # of the palms from the box's centre
 SPREAD = (0.02, 0.02)  # of x and z
 TURN = 0.15  # of the palms, about each axis, rad
 ELBOW_BENT = -1.2
 FINGER_CURL = (0.0, 0.15)
 TOLERANCE = 5e-3  # m
+ATTEMPTS = 100  # a state, on average
 
 
 def beside_box(robot: RobotSpec, count: int, seed: int = 0) -> np.ndarray:
@@ -94,7 +95,7 @@ def beside_box(robot: RobotSpec, count: int, seed: int = 0) -> np.ndarray:
     model = build_spec(Scene(robot)).compile()
     is_clear = _clearance(robot)
     states: List[np.ndarray] = []
-    while len(states) < count:
+    for _ in range(ATTEMPTS * count):
         posture = _posture(robot, rng)
         configuration = mink.Configuration(model, q=robot.expand_coupled(posture))
         tasks = [_palm_task(robot, side, rng) for side in SIDES]
@@ -104,7 +105,9 @@ def beside_box(robot: RobotSpec, count: int, seed: int = 0) -> np.ndarray:
         error = max(float(np.linalg.norm(task.compute_error(configuration)[:3])) for task in tasks)
         if error < TOLERANCE and is_clear(configuration.q):
             states.append(configuration.q[robot.command_index])
-    return np.array(states)
+        if len(states) == count:
+            return np.array(states)
+    raise RuntimeError(f"only {len(states)} of {count} states in {ATTEMPTS * count} tries: the box is out of reach")
 
 
 def _clearance(robot: RobotSpec) -> Callable[[np.ndarray], bool]:

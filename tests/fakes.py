@@ -32,6 +32,7 @@ class PointEnv(Env):
         self._joints = tuple(joints)
         self._random = torch.Generator()
         self.position, self.goal, self.velocity = (torch.zeros(num_envs, 3) for _ in range(3))
+        self.dt = 0.1
         self.length = torch.zeros(num_envs, dtype=torch.long)
         self.episode_return = torch.zeros(num_envs)
         self.seed(seed)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dexsim import parameters
 from dexsim.backends.base import InitialState, SimState
-from dexsim.backends.mujoco_model import bounding_radius, build_spec, geom_size, principal_inertia
+from dexsim.backends.mujoco_model import build_spec, geom_size, principal_inertia
 from dexsim.rotations import quat_rotate
 from dexsim.scene import Scene
 
@@ -75,7 +75,6 @@ class MujocoBackend:
         batch = self.batch
         self._gain, self._bias = batch.expand("actuator_gainprm"), batch.expand("actuator_biasprm")
         self._friction, self._size = batch.expand("geom_friction"), batch.expand("geom_size")
-        self._rbound, self._aabb = batch.expand("geom_rbound"), batch.expand("geom_aabb")
         self._mass, self._inertia = batch.expand("body_mass"), batch.expand("body_inertia")
         nominal = parameters.nominal(self.scene)
         self.values = parameters.repeat(nominal, self.num_envs)
@@ -154,7 +153,7 @@ class MujocoBackend:
             self._set_objects(ids)
 
     def _set_objects(self, ids: np.ndarray) -> None:
-        """Masses, sizes, inertias and bounding volumes; then the constants that the engine derives from them."""
+        """Masses, sizes and inertias; then what the engine derives from them, bounding volumes among it."""
         count = len(self.scene.objects)
         mass = self.values["object_mass"].numpy()[ids]
         size = self.values["object_size"].numpy()[ids].reshape(len(ids), count, 3)
@@ -163,8 +162,6 @@ class MujocoBackend:
             self._mass[ids, body] = mass[:, i]
             self._inertia[ids, body] = principal_inertia(item.shape, mass[:, i], size[:, i])
             self._size[ids, geom] = geom_size(item.shape, size[:, i])
-            self._rbound[ids, geom] = bounding_radius(item.shape, size[:, i])
-            self._aabb[ids, geom, 3:] = size[:, i] / 2
         self.batch.set_const(ids.astype(np.int32))
 
     # -- the rest ------------------------------------------------------------------------------------------------------

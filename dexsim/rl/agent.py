@@ -99,7 +99,7 @@ class PpoAgent(A2CAgent):
         _seed(seed)
         torch.set_num_threads(settings.torch_threads)
         vec_env = VecEnv(env)
-        params = rl_games_params(settings, env.num_envs, seed, str(run_dir))
+        params = rl_games_params(settings, env.num_envs, seed, env.dt, str(run_dir))
         params["config"].update(
             env_info=vec_env.get_env_info(),
             vec_env=vec_env,

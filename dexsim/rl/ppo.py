@@ -44,7 +44,7 @@ class PpoSettings:
         critic: Central value network: state, with what only the simulator knows -> value.
         activation: Of both networks.
         horizon: Policy steps of each environment in a rollout.
-        gamma: Discount of a policy step.
+        discount_s: Time in s after which a reward counts 1/e; the same at every policy rate.
         tau: Lambda of generalized advantage estimation.
         clip: Width of PPO's trust region, for the probability ratio and the value.
         entropy_coef: Weight of the entropy bonus.
@@ -65,7 +65,7 @@ class PpoSettings:
     critic: LearnerSettings = field(default_factory=LearnerSettings)
     activation: Literal["elu", "relu", "tanh", "selu", "swish", "gelu"] = "elu"
     horizon: int = 16
-    gamma: float = 0.99
+    discount_s: float = 2.0
     tau: float = 0.95
     clip: float = 0.2
     entropy_coef: float = 0.0
@@ -82,7 +82,7 @@ class PpoSettings:
 
     def __post_init__(self) -> None:
         require(self.horizon >= 1, "horizon", self.horizon, "at least 1")
-        require(0 < self.gamma <= 1, "gamma", self.gamma, "in (0, 1]")
+        require(self.discount_s > 0, "discount_s", self.discount_s, "positive")
         require(0 <= self.tau <= 1, "tau", self.tau, "in [0, 1]")
         require(0 < self.clip < 1, "clip", self.clip, "in (0, 1)")
         require(self.entropy_coef >= 0, "entropy_coef", self.entropy_coef, "0 or more")
@@ -93,13 +93,16 @@ class PpoSettings:
         require(self.torch_threads >= 1, "torch_threads", self.torch_threads, "at least 1")
 
 
-def rl_games_params(settings: PpoSettings, num_envs: int, seed: int, train_dir: str = "runs") -> Dict[str, Any]:
+def rl_games_params(
+    settings: PpoSettings, num_envs: int, seed: int, dt: float = 0.1, train_dir: str = "runs"
+) -> Dict[str, Any]:
     """Return the `params` dictionary that rl-games builds an agent or a player from.
 
     Args:
         settings: What to train with.
         num_envs: Parallel environments.
         seed: Of torch, numpy and python, when rl-games' own `Runner` is used.
+        dt: Policy period in s.
         train_dir: Folder of the tensorboard summaries.
 
     Raises:
@@ -122,11 +125,11 @@ def rl_games_params(settings: PpoSettings, num_envs: int, seed: int, train_dir: 
         "model": {"name": "continuous_a2c_logstd"},
         "network": actor,
         "torch_threads": settings.torch_threads,
-        "config": _config(settings, num_envs, train_dir),
+        "config": _config(settings, num_envs, dt, train_dir),
     }
 
 
-def _config(settings: PpoSettings, num_envs: int, train_dir: str) -> Dict[str, Any]:
+def _config(settings: PpoSettings, num_envs: int, dt: float, train_dir: str) -> Dict[str, Any]:
     return {
         **_fit(settings.actor, settings, num_envs, "actor"),
         "name": "dexsim",
@@ -139,7 +142,7 @@ def _config(settings: PpoSettings, num_envs: int, train_dir: str) -> Dict[str, A
         "horizon_length": settings.horizon,
         "seq_length": 1,  # no recurrent network: do not constrain the batch
         "ppo": True,
-        "gamma": settings.gamma,
+        "gamma": math.exp(-dt / settings.discount_s),
         "tau": settings.tau,
         "entropy_coef": settings.entropy_coef,
         "bounds_loss_coef": settings.bounds_coef,

@@ -211,7 +211,8 @@ class RobotSpec:
             limits = zip(ours, table.get("limits", []), self.command_limits.tolist())
             names = [name for name, a, b in limits if a != b]
         listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-        raise UserError(f"{owner} was made for robot {table.get('robot')!r}, not {self.name!r}; joints differ: {listed}")
+        made_for = f"{owner} was made for robot {table.get('robot')!r}, not {self.name!r}"
+        raise UserError(f"{made_for}; joints differ: {listed}")
 
 
 def find_palm(robot: RobotSpec, side: str) -> Palm:

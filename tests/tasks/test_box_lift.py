@@ -235,7 +235,7 @@ def test_a_box_that_left_is_lost(offset: Tuple[float, ...], lost: bool) -> None:
 
 @pytest.mark.parametrize("robot", ["gr1t2", "gr1t2_inspire"])
 def test_episodes_start_at_rest_with_nothing_touching_the_hands(robot: str) -> None:
-    env = make(64, robot=robot, randomization=PAPER)
+    env = make(64, robot=robot, randomization=PAPER, goal_height=[0.15, 0.2])
     env.reset()
     assert not env.backend.state.contact.any()
     before = env.backend.state.object_pose.clone()
@@ -247,6 +247,15 @@ def test_episodes_start_at_rest_with_nothing_touching_the_hands(robot: str) -> N
     assert 0.15 <= float(height.min()) < 0.16
     assert 0.19 < float(height.max()) <= 0.2
     assert torch.allclose(env.world.goal[:, :2], torch.tensor([0.40, 0.0]).double())
+
+
+def test_a_goal_is_observed_only_where_it_varies() -> None:
+    fixed, varied = make(1), make(1, goal_height=[0.15, 0.2])
+    assert "goal" not in {**fixed.obs_layout, **fixed.state_layout}
+    assert fixed.world.goal.shape == (1, 3)
+    where = varied.obs_layout["goal"]
+    assert torch.allclose(varied.reset()["obs"][:, where], varied.world.goal.float())
+    assert varied.state_layout["goal"].stop == varied.num_states
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------

@@ -21,12 +21,12 @@ def test_the_default_is_the_preset_of_the_paper() -> None:
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"gamma": 1.5}, r"rl\.gamma = 1\.5: must be in \(0, 1\]"),
+        ({"discount_s": 0.0}, r"rl\.discount_s = 0\.0: must be positive"),
         ({"actor": {"learning_rate": 0}}, r"rl\.actor\.learning_rate = 0\.0: must be in"),
         ({"critic": {"units": []}}, r"rl\.critic\.units = \(\): must be"),
         ({"critic": {"mini_epochs": 0}}, r"rl\.critic\.mini_epochs = 0"),
         ({"activation": "elo"}, r"rl\.activation = 'elo'; allowed: .*did you mean 'elu'"),
-        ({"gama": 0.9}, r"unknown key 'rl\.gama'.*did you mean 'gamma'"),
+        ({"discount": 0.9}, r"unknown key 'rl\.discount'.*did you mean 'discount_s'"),
         ({"horizon": "long"}, r"rl\.horizon = 'long': expected int"),
     ],
 )

@@ -325,10 +325,7 @@ def test_couplings_hold_while_closing_on_a_rigid_object(robot, side, seconds):
 
 
 @pytest.mark.parametrize("name", ROBOTS)
-def test_hands_reach_the_ends_of_their_range(name, request):
-    if name == "gr1t2_inspire":
-        # The vendor's thumb pitches by -0.1 .. 0.6 rad, the links coupled to it only reach what 0 .. 0.5 rad asks.
-        request.node.add_marker(pytest.mark.xfail(reason="ranges of the Inspire thumb's coupled joints are too short"))
+def test_hands_reach_the_ends_of_their_range(name):
     robot = load(name)
     ends = robot.command_limits.T.copy()
     backend = make_backend(robot, 2, collide=False)
