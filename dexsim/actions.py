@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dexsim.errors import UserError, require
 from dexsim.robots import RobotSpec
 
+
 @dataclass(frozen=True)
 class ControlSettings:
     """Rates and the meaning of an action.
@@ -26,9 +27,9 @@ class ControlSettings:
 
     policy_hz: float = 10.0
     action_mode: Literal["relative", "absolute"] = "relative"
-    arm_speed: float = 1.0
-    hand_speed: float = 2.0
-    arm_lead: float = 0.15
+    arm_speed: float = 0.3
+    hand_speed: float = 0.6
+    arm_lead: float = 0.25
 
     def __post_init__(self) -> None:
         """Refuse rates that cannot be."""

@@ -47,7 +47,8 @@ class Env:
     """N copies of a task, stepped together; finished ones start anew by themselves.
 
     A step is: noise and lag on the action, physics, terminate, reward, terminal observation, reset, observe. All
-    tensors are on the CPU; what an environment draws depends on (seed, environment, episode) only.
+    tensors are on the CPU. What an episode starts with depends on (seed, environment, episode) only; the noise of the
+    steps comes from one generator that draws the same amount in each step, whoever resets.
 
     Args:
         task: the task.

@@ -103,4 +103,3 @@ def assemble(terms: Sequence[str], world: World) -> Tensor:
 def size_of(slices: Dict[str, slice]) -> int:
     """Width of a laid out group."""
     return max(s.stop for s in slices.values())
-

@@ -32,8 +32,8 @@ class ObjectSpec:
 
     Attributes:
         name: unique in the scene.
-        shape: "box" (size: full extents x, y, z), "cylinder" (diameter, diameter, height) or "sphere" (diameter, 3 times).
-        size: as above, in m.
+        shape: "box", "cylinder" or "sphere".
+        size: its full extents x, y, z in m.
         mass: kg, spread evenly over the volume.
         friction: sliding friction coefficient.
         position: initial centre in m.

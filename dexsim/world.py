@@ -134,4 +134,3 @@ def weighted_sum(rewards: Mapping[str, Tuple[float, Term]], world: World) -> Tup
     """Total reward (N,) and its weighted terms by name."""
     terms: Dict[str, Tensor] = {name: weight * term(world) for name, (weight, term) in rewards.items()}
     return torch.stack(list(terms.values())).sum(dim=0), terms
-

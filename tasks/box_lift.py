@@ -59,9 +59,15 @@ class BoxLiftSettings:
     beta: float = 20.0
     weights: Dict[str, float] = field(
         default_factory=lambda: {
-            "contact_left": 0.1, "contact_right": 0.1, "goal": 2.0, "tilt": -2.0, "success": 1.0, "lost": -2.0, "action": -0.02,
+            "contact_left": 0.1,
+            "contact_right": 0.1,
+            "goal": 3.0,
+            "tilt": -3.0,
+            "success": 1.0,
+            "lost": -2.0,
+            "action": -0.02,
         }
-    )  # fmt: skip
+    )
     success_distance: float = 0.05
     success_tilt_deg: float = 30.0
     pick_up_height: float = 0.05
@@ -74,7 +80,9 @@ class BoxLiftSettings:
             problem = f"placement = {self.placement!r}: no such placement"
             raise unknown(problem, self.placement, markers.PLACEMENTS)
         low, high = self.goal_height
-        require(0 < low <= high <= 0.4, "goal_height", list(self.goal_height), "[low, high] with 0 < low <= high <= 0.4 m")
+        require(
+            0 < low <= high <= 0.4, "goal_height", list(self.goal_height), "[low, high] with 0 < low <= high <= 0.4 m"
+        )
         require(min(self.box_size) > 0, "box_size", list(self.box_size), "positive extents in m")
         require(any(self.weights.values()), "weights", self.weights, "at least one that is not 0")
         require(self.box_mass > 0, "box_mass", self.box_mass, "positive")
@@ -190,7 +198,7 @@ class BoxLift:
             "contact_left": partial(self._contact, hand=0, sharpness=s.alpha),
             "contact_right": partial(self._contact, hand=1, sharpness=s.beta),
             "goal": self._goal,
-            "tilt": lambda world: 1 - tilt_cosine(world.state.object_pose[:, 0, 3:]),
+            "tilt": self._tilt,
             "success": self.success,
             "lost": self.failure,
             "action": lambda world: world.action.square().mean(dim=1),
@@ -203,6 +211,12 @@ class BoxLift:
     def _contact(self, world: World, hand: int, sharpness: float) -> Tensor:
         points = markers.place(self._markers[hand], world.object_size(), world.state.object_pose[:, 0])
         return rewards.contact(world.state.fingertip_position[:, self._tips[hand]], points, sharpness)
+
+    def _tilt(self, world: World) -> Tensor:
+        """1 - cos of the tilt, in proportion to how far up the box is: while it is learned to lift, tilting is free."""
+        pose, start = world.state.object_pose[:, 0], world.initial_object[:, 0, 2]
+        risen = (pose[:, 2] - start) / (world.goal[:, 2] - start)
+        return (1 - tilt_cosine(pose[:, 3:])) * risen.clamp(0.0, 1.0)
 
     def _goal(self, world: World) -> Tensor:
         return rewards.closeness(world.state.object_pose[:, 0, :3], world.goal, LOST_SIDEWAYS)

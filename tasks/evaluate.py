@@ -148,7 +148,6 @@ def _print_table(metrics: Sequence[Metric], n: int) -> None:
 
     table = Table("", "mean", "95% interval", title=f"{n} episodes")
     for name, value, unit, (low, high) in metrics:
-        percent = unit == "1" and name != "return"
-        form = "{:.1%}" if percent else "{:.2f}"
+        form = "{:.1%}" if unit == "1" and name != "return" else "{:.3g}"
         table.add_row(name.replace("_", " "), form.format(value), f"{form.format(low)} .. {form.format(high)}")
     Console().print(table)

@@ -1,4 +1,4 @@
-"""Banks of initial states (recipe, section C: task-aware initialization), and the one for box lift made by inverse kinematics.
+"""Banks of initial states (recipe, section C: task-aware initialization); box lift's is made by inverse kinematics.
 
 `python -m tasks.initial_states` writes the banks that ship in `assets/banks`.
 """

@@ -82,7 +82,7 @@ def _table(results: Mapping[str, Mapping]) -> str:
     for name, entry in results.items():
         low, high = entry["interval"] or (float("nan"), float("nan"))
         share = entry["unit"] == "1" and name != "return"
-        form = "{:.1%}" if share else "{:.2f}"
+        form = "{:.1%}" if share else "{:.3g}"
         value, bounds = form.format(entry["value"]), f"{form.format(low)} to {form.format(high)}"
         lines.append(f"<tr><td>{html.escape(name.replace('_', ' '))}<td>{value}<td>{bounds}<td>{entry['n']}")
     return "\n".join(lines) + "</table>"

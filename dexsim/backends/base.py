@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, FrozenSet, Mapping, Protocol
 
-import torch
 from torch import Tensor
 
 from dexsim.errors import require
@@ -119,4 +118,3 @@ def make_backend(scene: Scene, num_envs: int, settings: BackendSettings) -> Back
     from dexsim.backends.mujoco import MujocoBackend
 
     return MujocoBackend(scene, num_envs, settings.threads)
-

@@ -46,10 +46,16 @@ def _add_table(spec: Any, table: Table) -> None:
 
     x, y, top = table.position
     spec.worldbody.add_geom(
-        name="table", type=mujoco.mjtGeom.mjGEOM_BOX, size=np.array(table.size) / 2, pos=(x, y, top - table.size[2] / 2),
-        friction=(table.friction, *SPIN_AND_ROLL), contype=ENVIRONMENT, conaffinity=ENVIRONMENT, condim=3,
+        name="table",
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        size=np.array(table.size) / 2,
+        pos=(x, y, top - table.size[2] / 2),
+        friction=(table.friction, *SPIN_AND_ROLL),
+        contype=ENVIRONMENT,
+        conaffinity=ENVIRONMENT,
+        condim=3,
         rgba=(0.55, 0.45, 0.35, 1),
-    )  # fmt: skip
+    )
 
 
 def _add_object(spec: Any, item: ObjectSpec) -> None:
@@ -58,10 +64,17 @@ def _add_object(spec: Any, item: ObjectSpec) -> None:
     body = spec.worldbody.add_body(name=item.name, pos=item.position)
     body.add_freejoint(name=f"{item.name}_free")
     body.add_geom(
-        name=item.name, type=getattr(mujoco.mjtGeom, GEOM_TYPES[item.shape]), size=geom_size(item.shape, np.array(item.size)),
-        mass=item.mass, friction=(item.friction, *SPIN_AND_ROLL), contype=ENVIRONMENT, conaffinity=ENVIRONMENT,
-        condim=3, rgba=item.rgba, group=0,
-    )  # fmt: skip
+        name=item.name,
+        type=getattr(mujoco.mjtGeom, GEOM_TYPES[item.shape]),
+        size=geom_size(item.shape, np.array(item.size)),
+        mass=item.mass,
+        friction=(item.friction, *SPIN_AND_ROLL),
+        contype=ENVIRONMENT,
+        conaffinity=ENVIRONMENT,
+        condim=3,
+        rgba=item.rgba,
+        group=0,
+    )
 
 
 def _add_contact_sensor(spec: Any, scene: Scene, pair: ContactPair) -> None:

@@ -125,7 +125,9 @@ def _joint(values: Dict[str, Any]) -> Joint:
     name, kind = values["name"], values["type"]
     # Waist, head and legs do not move in the tasks (recipe, hardware).
     if kind == "fixed" or name.startswith(("waist", "head")):
-        return Joint(name, "fixed", values["parent"], values["child"], tuple(values["origin_m"]), tuple(values["rpy_rad"]))
+        return Joint(
+            name, "fixed", values["parent"], values["child"], tuple(values["origin_m"]), tuple(values["rpy_rad"])
+        )
     coupled = "mimic" in values
     gains = next((gains for part, gains in DRIVES if part in name), (0.0, 0.0, 0.0))
     stiffness, damping, armature = (0.0, 0.0, COUPLED_ARMATURE) if coupled else gains
@@ -189,7 +191,9 @@ def _primitives(name: str, extent: Dict[str, Any], mesh_quat: np.ndarray) -> Tup
     axis = int(np.argmax(size))
     radius = float(np.delete(size, axis).mean()) / 2
     # Turn the capsule's z onto the longest axis.
-    turn = {0: (np.sqrt(0.5), 0.0, np.sqrt(0.5), 0.0), 1: (np.sqrt(0.5), -np.sqrt(0.5), 0.0, 0.0), 2: (1, 0, 0, 0)}[axis]
+    turn = {0: (np.sqrt(0.5), 0.0, np.sqrt(0.5), 0.0), 1: (np.sqrt(0.5), -np.sqrt(0.5), 0.0, 0.0), 2: (1, 0, 0, 0)}[
+        axis
+    ]
     quat = quat_multiply(quat, np.array(turn, dtype=float))
     length = max(float(size[axis]) - 2 * radius, 1e-3)
     return (Primitive("capsule", (radius, length), tuple(center), tuple(quat), region, side),)
@@ -208,7 +212,9 @@ def _fingertips(joints: List[Dict[str, Any]], pattern: str) -> Tuple[Fingertip, 
 def _palm(side: str, z: float) -> Palm:
     """Grasp frame 4 cm in front of the palm. At zero the hands hang down; each palm faces the body's midline."""
     inward = -1.0 if side == "left" else 1.0
-    return Palm(side, f"{side[0].upper()}_hand_base_link", (0.0, 0.04 * inward, z), (0.0, inward, 0.0), (0.0, 0.0, -1.0))
+    return Palm(
+        side, f"{side[0].upper()}_hand_base_link", (0.0, 0.04 * inward, z), (0.0, inward, 0.0), (0.0, 0.0, -1.0)
+    )
 
 
 def _open_and_closed(joints: List[Dict[str, Any]], commands: Tuple[str, ...]) -> Dict[str, Tuple[float, ...]]:

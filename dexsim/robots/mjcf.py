@@ -17,7 +17,12 @@ ENVIRONMENT, TORSO = 1, 2
 HAND_BIT = {"left": 4, "right": 8}
 FOREARM_BIT = {"left": 16, "right": 32}
 COLLISION_CLASS: Dict[str, Any] = {"environment": (ENVIRONMENT, ENVIRONMENT), "torso": (TORSO, 0), "arm": (0, 0)}
-RGBA = {"torso": (0.75, 0.77, 0.8, 1), "arm": (0.75, 0.77, 0.8, 1), "forearm": (0.6, 0.62, 0.66, 1), "hand": (0.25, 0.27, 0.3, 1)}
+RGBA = {
+    "torso": (0.75, 0.77, 0.8, 1),
+    "arm": (0.75, 0.77, 0.8, 1),
+    "forearm": (0.6, 0.62, 0.66, 1),
+    "hand": (0.25, 0.27, 0.3, 1),
+}
 # Stiff but stable at 10 ms: time constant of two steps, near-critical damping, full impedance.
 COUPLING_SOLREF = (0.02, 1.0)
 COUPLING_SOLIMP = (0.99, 0.999, 0.001, 0.5, 2.0)
@@ -65,7 +70,9 @@ def add_robot(spec: Any, robot: RobotSpec, meshes: Optional[Path] = None) -> Non
     for tip in robot.fingertips:
         bodies[tip.link].add_site(name=f"tip_{tip.name}", pos=tip.position, size=[0.004] * 3, group=4)
     for palm in robot.palms:
-        rotation = np.stack([np.array(palm.normal), np.cross(palm.fingers, palm.normal), np.array(palm.fingers)], axis=1)
+        rotation = np.stack(
+            [np.array(palm.normal), np.cross(palm.fingers, palm.normal), np.array(palm.fingers)], axis=1
+        )
         quat = np.zeros(4)
         mujoco.mju_mat2Quat(quat, rotation.flatten())
         bodies[palm.link].add_site(name=f"palm_{palm.side}", pos=palm.position, quat=quat, size=[0.004] * 3, group=4)
@@ -117,7 +124,7 @@ def _add_primitive(body: Any, name: str, primitive: Primitive) -> None:
 
 
 def _add_joint(body: Any, joint: Joint, limited: bool) -> None:
-    """A hinge. Coupled joints are not limited: their sources are, and the Inspire thumb's limits contradict each other."""
+    """A hinge. Coupled joints go unlimited: their sources have limits, and the Inspire thumb's contradict each other."""
     import mujoco
 
     body.add_joint(
