@@ -72,9 +72,9 @@ class PpoSettings:
     bounds_coef: float = 1e-4
     schedule: Literal["adaptive", "linear", "constant"] = "adaptive"
     target_kl: float = 0.016
-    action_std: float = 1.0
+    action_std: float = 0.4
     mean_gain: float = 0.01
-    symmetry: bool = False
+    symmetry: bool = True
     normalize_input: bool = True
     normalize_value: bool = True
     precision: Literal["float32", "bfloat16"] = "float32"

@@ -233,7 +233,7 @@ def test_holds_its_pose_under_gravity(robot, timestep):
     error = np.abs(joints[:, robot.command_index] - commands).max(axis=0)
     for part, mask in (("arm", ~robot.is_hand), ("hand", robot.is_hand)):
         print(f"\n{robot.name} at {timestep} s: {part} holds to {1e3 * error[mask].max():.2f} mrad", end="")
-    assert error[~robot.is_hand].max() < 0.008
+    assert error[~robot.is_hand].max() < 0.012
     assert error[robot.is_hand].max() < 0.03  # the fingers carry their own weight
     assert float(backend.state.joint_velocity.abs().max()) < 1e-3
 
@@ -256,7 +256,7 @@ def test_every_joint_settles_after_a_step(robot, timestep):
     for part, mask in (("arm", ~robot.is_hand), ("hand", robot.is_hand)):
         figures = f"within 5% after {late[mask].max():.3f} s, overshoot {100 * overshoot[mask].max():.1f}%"
         print(f"\n{robot.name} at {timestep} s: {part} {figures}", end="")
-    assert late.max() < 0.35
+    assert late.max() < 0.45
     assert overshoot.max() < 0.25
 
 
