@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -179,21 +178,9 @@ class MujocoBackend:
         self.batch.state[:] = state["rows"].numpy()
         self.batch.forward(stage=self._stage)
 
-    def model_of(self, env_id: int) -> Any:
-        """The MjModel of one environment, with its own parameters: for drawing and for looking inside."""
-        return self.batch.get_model(env_id)
-
 
 def _read_only(array: np.ndarray) -> Tensor:
     """A tensor over an output of the engine; torch has no read-only tensors, so nobody may write to it."""
     view = array.view()
     view.flags.writeable = True
     return torch.from_numpy(view)
-
-
-def drawable_model(scene: Scene, meshes: Optional[Path] = None) -> Any:
-    """The scene as an MjModel to draw; `meshes` as in `add_robot`."""
-    return build_spec(scene, meshes).compile()
-
-
-__all__: List[str] = ["MujocoBackend", "drawable_model"]

@@ -124,7 +124,7 @@ def _add_primitive(body: Any, name: str, primitive: Primitive) -> None:
 
 
 def _add_joint(body: Any, joint: Joint, limited: bool) -> None:
-    """A hinge. Coupled joints go unlimited: their sources have limits, and the Inspire thumb's contradict each other."""
+    """A hinge. Coupled joints go unlimited: their sources have limits, the Inspire thumb's contradict each other."""
     import mujoco
 
     body.add_joint(
