@@ -39,7 +39,7 @@ class ControlSettings:
     def substeps(self, timestep: float) -> int:
         """Physics steps in a policy step; raises UserError where that is not a whole number."""
         exact = 1.0 / (self.policy_hz * timestep)
-        if abs(exact - round(exact)) > 1e-6:
+        if round(exact) < 1 or abs(exact - round(exact)) > 1e-6:
             raise UserError(
                 f"control.policy_hz = {self.policy_hz:g}: a policy step must be a whole number of physics steps of "
                 f"{timestep:g} s, not {exact:.3f}"

@@ -50,7 +50,7 @@ def verbs() -> Dict[str, metadata.EntryPoint]:
 
 def run(verb: str, overrides: Sequence[str] = ()) -> Path:
     """Runs a verb with `key=value` overrides, as the command line does, and returns its run folder."""
-    return _execute(verb, compose(verb, overrides))
+    return _execute(verb, compose(verb, overrides), overrides)
 
 
 def compose(config_name: str, overrides: Sequence[str] = (), with_hydra: bool = False) -> DictConfig:
@@ -98,16 +98,20 @@ def _dispatch_verb(verb: str, arguments: List[str]) -> None:
         return
     sweep = _expand(overrides) if options.intersection(_MULTIRUN) else [overrides]
     # A mistake in the last of a sweep shows before the first has run.
-    for config in [compose(verb, overrides) for overrides in sweep]:
-        _execute(verb, config)
+    for given, config in [(given, compose(verb, given)) for given in sweep]:
+        _execute(verb, config, given)
 
 
-def _execute(verb: str, config: DictConfig) -> Path:
+def _execute(verb: str, config: DictConfig, overrides: Sequence[str]) -> Path:
     """Runs a verb in a new run folder, whose path is the last line that it prints."""
     config = DictConfig(settings.plain(config))
     function = verbs()[verb].load()
     name, root = str(config.pop("name", verb)), str(config.pop("runs_dir", "runs"))
-    folder = RunFolder.create(verb, name, {"name": name, "runs_dir": root, **config}, root)
+    try:
+        folder = RunFolder.create(verb, name, {"name": name, "runs_dir": root, **config}, root)
+    except OSError as error:
+        raise UserError(f"runs_dir = {root!r}: cannot make a folder there ({error.strerror})") from None
+    folder.given = {override.lstrip("+~").partition("=")[0].partition(".")[0] for override in overrides}
     try:
         with folder:
             function(config, folder)

@@ -309,7 +309,7 @@ class Env:
             "success": success,
             "picked_up": self._stages["picked_up"].clone(),
             "stages": {name: reached.clone() for name, reached in self._stages.items()},
-            "metrics": self.task.metrics(world),
+            "metrics": {name: value.nan_to_num() for name, value in self.task.metrics(world).items()},
             "episode_return": self._return.clone(),
             "episode_length": world.step.clone(),
             "episode_parameters": {name: value.clone() for name, value in world.parameters.items() if "object" in name},

@@ -12,7 +12,7 @@ import shutil
 import time
 import traceback
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, Optional, Sequence, Set, Tuple, Union
 
 from omegaconf import OmegaConf
 
@@ -29,11 +29,13 @@ class RunFolder:
 
     Attributes:
         path: The folder.
+        given: The keys of the config that the user gave, at its top level.
         results: What `result` has recorded so far: name to value, unit, n and interval.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.given: Set[str] = set()
         self.results: Dict[str, Dict[str, Any]] = {}
         self._handler: Optional[logging.Handler] = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
+import math
 import re
 import types
 from pathlib import Path
@@ -144,7 +145,7 @@ def _convert_mapping(hint: Any, value: Any, path: str) -> Dict[Any, Any]:
 def _convert_scalar(hint: Any, value: Any, path: str) -> Any:
     if isinstance(value, bool) and hint is not bool:  # in Python a bool is an int
         raise _mismatch(hint, value, path)
-    if isinstance(value, hint) and value == value:
+    if isinstance(value, hint) and (hint is not float or math.isfinite(value)):
         return value
     if hint is int and isinstance(value, float) and value.is_integer():
         return int(value)
@@ -152,7 +153,7 @@ def _convert_scalar(hint: Any, value: Any, path: str) -> Any:
         return Path(value)
     if hint is float and isinstance(value, (int, str)):
         number = _parse_float(value)
-        if number == number:
+        if math.isfinite(number):
             return number
     raise _mismatch(hint, value, path)
 

@@ -1,7 +1,8 @@
 """Measure the environment against the bare engine, and where a training step's time goes.
 
 Each policy step is taken twice, one after the other and from the same states and targets: by the environment, and by a
-bare batch of the same model with as many substeps. The ratio of the two is what the environment costs.
+bare batch of the same model with as many substeps. The ratio of the two is what the environment costs. Randomization is
+left out, since the bare batch has one set of parameters. Peak memory is that of the whole measurement, an upper bound.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import csv
 import statistics
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple
 
 import tasks
@@ -29,7 +32,7 @@ class BenchSettings:
     """Config of `dexsim bench`.
 
     Attributes:
-        task: Section that makes the environment, as are `robot`, `backend`, `control` and `randomization`.
+        task: Section that makes the environment, as are `robot`, `backend` and `control`.
         rl: PPO, for the training step.
         num_envs: Environments that are stepped together.
         threads: Numbers of simulation threads to measure with.
@@ -42,7 +45,6 @@ class BenchSettings:
     robot: Dict[str, Any]
     backend: Dict[str, Any]
     control: Dict[str, Any]
-    randomization: Dict[str, Any]
     rl: PpoSettings = field(default_factory=PpoSettings)
     num_envs: int = 512
     threads: Tuple[int, ...] = (1, 2)
@@ -53,8 +55,9 @@ class BenchSettings:
     def __post_init__(self) -> None:
         require(self.num_envs >= 1, "num_envs", self.num_envs, "at least 1")
         require(self.steps >= 1, "steps", self.steps, "at least 1")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
         require(self.epochs >= 0, "epochs", self.epochs, "0 or more")
-        require(all(n >= 1 for n in self.threads), "threads", list(self.threads), "numbers from 1")
+        require(min(self.threads, default=0) >= 1, "threads", list(self.threads), "one or more numbers from 1")
 
 
 def main(config: Mapping[str, Any], run: RunFolder) -> None:
@@ -72,7 +75,7 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
 
 
 def _make_env(options: BenchSettings, threads: int) -> Any:
-    sections = {n: getattr(options, n) for n in ("task", "robot", "control", "randomization")}
+    sections = {n: getattr(options, n) for n in ("task", "robot", "control")}
     backend = {**options.backend, "threads": threads}
     return tasks.make_env(**sections, backend=backend, num_envs=options.num_envs, seed=options.seed)
 
@@ -123,19 +126,8 @@ def _remember_rows(backend: Any, bare: Any) -> None:
 
 def _training(options: BenchSettings, run: RunFolder) -> List[Tuple[str, str]]:
     """Shares of a training step, with the learner of `rl`, and the process's peak memory."""
-    from dexsim.rl.agent import Budget, PpoAgent
-    from dexsim.rl.observer import CURVE, TrainingObserver
-
-    env = _make_env(options, max(options.threads))
-    budget = Budget(frames=(options.epochs + 1) * options.num_envs * options.rl.horizon)
-    observer = TrainingObserver(run.path)
-    identity = {"config": {}, "spec_table": env.spec_table(), "version": ""}
-    agent = PpoAgent(env, options.rl, budget, observer, run.path, identity, options.seed)
-    agent.learn()
-    observer.close()
-    with (run.path / CURVE).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))[1:]  # the first rollout warms up
-    parts = {key: statistics.median(float(row[f"time/{key}"]) for row in rows) for key in PARTS}
+    with tempfile.TemporaryDirectory() as folder:  # its checkpoint is of no use
+        parts = _train_parts(options, Path(folder))
     frames = options.num_envs * options.rl.horizon
     run.result("train_steps_per_second", frames / (parts["collect"] + parts["learn"]), "1/s", options.epochs)
     run.result("learn_to_collect_ratio", parts["learn"] / parts["collect"], "1", options.epochs)
@@ -150,6 +142,23 @@ def _training(options: BenchSettings, run: RunFolder) -> List[Tuple[str, str]]:
         ("learner / collection", f"{parts['learn'] / parts['collect']:.2f}"),
         ("peak memory", f"{memory:.2f} GiB"),
     ]
+
+
+def _train_parts(options: BenchSettings, folder: Path) -> Dict[str, float]:
+    """Median seconds of each part of a rollout and its learning."""
+    from dexsim.rl.agent import Budget, PpoAgent
+    from dexsim.rl.observer import CURVE, TrainingObserver
+
+    env = _make_env(options, max(options.threads))
+    budget = Budget(frames=(options.epochs + 1) * options.num_envs * options.rl.horizon)
+    observer = TrainingObserver(folder)
+    identity = {"config": {}, "spec_table": env.spec_table(), "version": ""}
+    agent = PpoAgent(env, options.rl, budget, observer, folder, identity, options.seed)
+    agent.learn()
+    observer.close()
+    with (folder / CURVE).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))[1:]  # the first rollout warms up
+    return {key: statistics.median(float(row[f"time/{key}"]) for row in rows) for key in PARTS}
 
 
 def _peak_memory() -> float:

@@ -46,7 +46,7 @@ class BoxLiftSettings:
         pick_up_height: lifted this far counts as picked up, m.
         episode_s: length of an episode in s.
         hold_s: success must have held this long at the end, in s.
-        bank: bank of initial states, a file or a name in `assets/banks`; null for the robot's own.
+        bank: bank of initial states: a file, or a name in `assets/banks`, of which each robot has its own.
     """
 
     box_size: Tuple[float, float, float] = (0.18, 0.24, 0.16)

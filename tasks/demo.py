@@ -35,7 +35,7 @@ class DemoSettings:
     def __post_init__(self) -> None:
         require(self.minutes > 0, "minutes", self.minutes, "positive")
         require(self.episodes >= 1, "episodes", self.episodes, "at least 1")
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
 
 
 def main(config: Mapping[str, Any], run: RunFolder) -> None:

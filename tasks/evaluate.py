@@ -1,7 +1,7 @@
 """Measure a trained policy: success, pick-up and stages, each with its 95% Wilson interval.
 
 The policy acts without exploration noise over a set of episodes that `seed` and `num_envs` fix. A table is printed;
-`result.json` has the rates and `episodes.parquet` a row an episode.
+`result.json` has the rates, `evaluated.yaml` which checkpoint and environment, and `episodes.parquet` a row an episode.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from omegaconf import OmegaConf
+
 import tasks
 from dexsim import settings
 from dexsim.errors import require
 from dexsim.rl import checkpoint as checkpoints
 from dexsim.rl.evaluation import Episode, run_episodes
 from dexsim.rl.player import Policy
-from dexsim.runs import RunFolder, atomic_path, wilson
+from dexsim.runs import RunFolder, atomic_path, atomic_write, wilson
 
 SECTIONS = ("task", "robot", "backend", "randomization", "control")  # in the order of `tasks.make_env`
 
@@ -57,7 +59,7 @@ class EvaluateSettings:
     def __post_init__(self) -> None:
         require(self.episodes >= 1, "episodes", self.episodes, "at least 1")
         require(self.num_envs >= 1, "num_envs", self.num_envs, "at least 1")
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
 
 
 def main(config: Mapping[str, Any], run: RunFolder) -> None:
@@ -73,7 +75,10 @@ def evaluate(options: EvaluateSettings, run: RunFolder) -> List[Episode]:
     checkpoint = checkpoints.load(options.checkpoint)
     sections = env_sections(checkpoint.config, options)
     policy = Policy.from_checkpoint(checkpoint)
-    env = make_env(sections, min(options.num_envs, options.episodes), options.seed)
+    num_envs = min(options.num_envs, options.episodes)
+    evaluated = {"checkpoint": str(checkpoint.path), "frame": checkpoint.frame, "num_envs": num_envs, **sections}
+    atomic_write(run.path / "evaluated.yaml", OmegaConf.to_yaml(OmegaConf.create(evaluated)))
+    env = make_env(sections, num_envs, options.seed)
     try:
         checkpoints.check_matches(checkpoint, env.spec_table(), allow=tuple(_given(options.control)))
         episodes = run_episodes(env, policy, options.episodes)
@@ -87,7 +92,7 @@ def evaluate(options: EvaluateSettings, run: RunFolder) -> List[Episode]:
     if options.video:
         from dexsim import rendering
 
-        rendering.record(make_env(sections, 1, options.seed), policy, run.path / "video.mp4")
+        rendering.record(make_env(sections, 1, options.seed), policy, run.path / "video.mp4", env.task.episode_s)
     return episodes
 
 

@@ -36,6 +36,7 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
 
     checkpoint = checkpoints.load(settings.build(ExportSettings, config).checkpoint)
     robot = load(settings.build(RobotSettings, checkpoint.config["robot"], "robot").name)
+    robot.check_table(checkpoint.spec_table["robot"], f"checkpoint {checkpoint.path}")
     control = settings.build(ControlSettings, checkpoint.config["control"], "control")
     manifest = export(checkpoint, ActionMap(robot, control), run.path / "policy.onnx")
     if manifest["max_error"] is not None:

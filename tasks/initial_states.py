@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, List
@@ -62,10 +63,10 @@ def load_bank(name: str, robot: RobotSpec) -> Bank:
         raise UserError(f"task.bank = {name!r}: no file {path}; shipped banks: {known}")
     try:
         with np.load(path) as data:
-            header, targets = json.loads(str(data["header"])), data["joint_target"].astype(np.float64)
-    except (OSError, ValueError, KeyError) as error:
+            table, targets = json.loads(str(data["header"]))["robot"], data["joint_target"].astype(np.float64)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise UserError(f"task.bank = {name!r}: {path} is not a bank of initial states ({error})") from None
-    robot.check_table(header["robot"], f"bank {path.name}")
+    robot.check_table(table, f"bank {path.name}")
     return Bank(torch.from_numpy(robot.expand_coupled(targets)), torch.from_numpy(targets))
 
 

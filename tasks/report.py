@@ -80,10 +80,12 @@ def _column(rows: List[Dict[str, str]], name: str) -> List[float]:
 def _table(results: Mapping[str, Mapping]) -> str:
     lines = ["<table><tr><th>metric<th>value<th>95% interval<th>n"]
     for name, entry in results.items():
-        low, high = entry["interval"] or (float("nan"), float("nan"))
-        share = entry["unit"] == "1" and name != "return"
-        form = "{:.1%}" if share else "{:.3g}"
-        value, bounds = form.format(entry["value"]), f"{form.format(low)} to {form.format(high)}"
+        form = "{:.1%}" if entry["unit"] == "1" and name != "return" else "{:.3g}"
+        value, low, high = (
+            "-" if number is None else form.format(number)
+            for number in (entry["value"], *(entry["interval"] or (None, None)))
+        )
+        bounds = f"{low} to {high}"
         lines.append(f"<tr><td>{html.escape(name.replace('_', ' '))}<td>{value}<td>{bounds}<td>{entry['n']}")
     return "\n".join(lines) + "</table>"
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Dict, Literal, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Collection, Dict, Literal, Mapping, Optional
 
 from omegaconf import OmegaConf
 
 import dexsim
 import tasks
-from dexsim import cli, settings
+from dexsim import settings
 from dexsim.errors import UserError, require
 from dexsim.rl import checkpoint as checkpoints
 from dexsim.rl.ppo import PpoSettings
@@ -60,7 +60,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         require(self.num_envs >= 1, "num_envs", self.num_envs, "at least 1")
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
         require(self.frames is None or self.frames >= 1, "frames", self.frames, "at least 1, or null")
         require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "positive, or null")
         require((self.frames, self.minutes) != (None, None), "frames", None, "given when minutes is not")
@@ -70,9 +70,9 @@ class TrainSettings:
 def main(config: Mapping[str, Any], run: RunFolder) -> None:
     """Train, and print where the checkpoint is."""
     values = settings.plain(config)
-    resumed = checkpoints.load(values["resume"]) if values.get("resume") else None
+    resumed = checkpoints.load(str(values["resume"])) if values.get("resume") is not None else None
     if resumed is not None:
-        values = resumed_config(values, settings.plain(cli.compose("train")), resumed)
+        values = resumed_config(values, run.given, resumed)
         atomic_write(run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(values)))
     train(settings.build(TrainSettings, values), run, resumed)
 
@@ -111,6 +111,7 @@ def train(options: TrainSettings, run: RunFolder, resumed: Optional[checkpoints.
     agent = PpoAgent(env, options.rl, budget, observer, run.path, identity, options.seed, 60 * options.save_minutes)
     if resumed is not None:
         agent.resume(resumed)
+        require(agent.progress < 1, "resume", options.resume, "of a run with frames or minutes left; give more")
     try:
         interrupted = agent.learn()
     finally:
@@ -123,20 +124,20 @@ def train(options: TrainSettings, run: RunFolder, resumed: Optional[checkpoints.
 
 
 def resumed_config(
-    values: Mapping[str, Any], default: Mapping[str, Any], checkpoint: checkpoints.Checkpoint
+    values: Mapping[str, Any], given: Collection[str], checkpoint: checkpoints.Checkpoint
 ) -> Dict[str, Any]:
     """Return the config to go on with: that of the checkpoint, and what was asked for beside it.
 
     Args:
         values: The config as composed.
-        default: The config as composed without any override.
+        given: Which of its keys the user gave.
         checkpoint: Where to go on from.
 
     Raises:
         UserError: Something was asked for that an exact resume cannot change.
     """
-    asked = {key: value for key, value in values.items() if value != default.get(key)}
-    fixed = [key for key in asked if key not in ON_RESUME]
+    asked = {key: value for key, value in values.items() if key in given}
+    fixed = [key for key, value in asked.items() if key not in ON_RESUME and value != checkpoint.config.get(key)]
     if fixed:
         raise UserError(
             f"{', '.join(fixed)} cannot be given with resume={values['resume']}, which goes on with the config of its "
@@ -150,6 +151,7 @@ def _report(agent: PpoAgent, run: RunFolder) -> None:
     run.result("frames", agent.frame, "1")
     run.result("wall_time", agent.seconds, "s")
     run.result("steps_per_second", rate, "1/s")
+    run.result("nonfinite_environments", agent.vec_env.env.nonfinite_count, "1")
     for name, seconds in agent.spent.items():  # collecting is simulating and choosing actions
         run.result(f"{name}_time", seconds, "s")
     successes = agent.algo_observer.episodes("success")

@@ -7,6 +7,7 @@ from typing import Any, Dict, Mapping, Sequence
 import torch
 
 from dexsim.env import Env, StepResult
+from dexsim.symmetry import Mirror
 
 JOINTS = ("x", "y", "z")
 
@@ -24,6 +25,7 @@ class PointEnv(Env):
     num_obs = 6
     num_states = 9
     max_episode_length = 40
+    nonfinite_count = 0
 
     def __init__(self, num_envs: int, seed: int = 0, joints: Sequence[str] = JOINTS) -> None:
         self.num_envs = num_envs
@@ -80,6 +82,11 @@ class PointEnv(Env):
         self._random.set_state(state.pop("random"))
         for name, value in state.items():
             setattr(self, name, value.clone())
+
+    def mirrors(self) -> Dict[str, Mirror]:
+        """The task is the same in a mirror: y and -y change places."""
+        signs = {"obs": 2, "states": 3, "actions": 1}
+        return {name: Mirror([(i, -1.0 if i % 3 == 1 else 1.0) for i in range(3 * n)]) for name, n in signs.items()}
 
     def spec_table(self) -> Dict[str, Any]:
         return {

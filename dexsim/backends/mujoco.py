@@ -65,9 +65,9 @@ class MujocoBackend:
         self._object_twist = qvel[:, joints:].view(self.num_envs, objects, 6)
         self._ctrl = torch.from_numpy(batch.bind("ctrl"))
         self._wrench = torch.from_numpy(batch.bind("xfrc_applied"))
-        self._site_position = _read_only(batch.bind("site_xpos"))
-        self._contact = _read_only(batch.bind("sensordata"))
-        self._site_rotation = _read_only(batch.bind("site_xmat"))
+        self._site_position = _output(batch.bind("site_xpos"))
+        self._contact = _output(batch.bind("sensordata"))
+        self._site_rotation = _output(batch.bind("site_xmat"))
 
     def _expand(self) -> None:
         """Give every parameter its per-environment values, at nominal."""
@@ -179,7 +179,7 @@ class MujocoBackend:
         self.batch.forward(stage=self._stage)
 
 
-def _read_only(array: np.ndarray) -> Tensor:
+def _output(array: np.ndarray) -> Tensor:
     """A tensor over an output of the engine; torch has no read-only tensors, so nobody may write to it."""
     view = array.view()
     view.flags.writeable = True

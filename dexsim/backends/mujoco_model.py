@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from dexsim.robots.mjcf import COLLISION_GROUP, ENVIRONMENT, add_robot
+from dexsim.robots.mjcf import ENVIRONMENT, add_robot
 from dexsim.scene import ContactPair, ObjectSpec, Scene, Table
 
 GEOM_TYPES = {"box": "mjGEOM_BOX", "cylinder": "mjGEOM_CYLINDER", "sphere": "mjGEOM_SPHERE"}
@@ -121,6 +121,3 @@ def principal_inertia(shape: str, mass: np.ndarray, size: np.ndarray) -> np.ndar
     else:
         moments = np.stack([x2, x2, x2], axis=-1) / 10
     return mass[..., None] * moments
-
-
-__all__ = ["COLLISION_GROUP", "bounding_radius", "build_spec", "geom_size", "principal_inertia"]

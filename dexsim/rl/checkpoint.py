@@ -68,14 +68,14 @@ def load(path: Union[str, Path]) -> Checkpoint:
         runs = sorted(file.glob(f"*/{FOLDER}/{LAST}"))  # run folders are named by their time
         file = runs[-1] if runs else file / FOLDER / LAST
     if not file.is_file():
-        raise UserError(f"checkpoint={path}: there is no file {file}")
+        raise UserError(f"no checkpoint {path}: there is no file {file}")
     try:
         with _numpy_allowed():
             state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the broken bytes lead it to
-        raise UserError(f"checkpoint={path}: not a checkpoint of dexsim train ({type(error).__name__})") from error
+        raise UserError(f"{path} is not a checkpoint of dexsim train ({type(error).__name__})") from error
     if not isinstance(state, dict) or not {"model", "config", "spec_table", "version"} <= state.keys():
-        raise UserError(f"checkpoint={path}: not a checkpoint of dexsim train (no model, config and spec_table in it)")
+        raise UserError(f"{path} is not a checkpoint of dexsim train (no model, config and spec_table in it)")
     return Checkpoint(file, state)
 
 

@@ -203,13 +203,15 @@ class RobotSpec:
             table: a `table()` that was stored.
             owner: what it was stored in, for the message.
         """
-        theirs, ours = list(table.get("commands", [])), list(self.commands)
-        if theirs == ours and table.get("hand") == self.hand:
+        ours = self.table()
+        if all(table.get(key) == ours[key] for key in ("hand", "commands", "limits", "couplings", "fingertips")):
             return
-        names = sorted(set(theirs) ^ set(ours)) or [a for a, b in zip(theirs, ours) if a != b]
-        if not names:  # the two hands' joints have the same names, but not the same ranges
-            limits = zip(ours, table.get("limits", []), self.command_limits.tolist())
-            names = [name for name, a, b in limits if a != b]
+        rows, our_rows = (dict(zip(t.get("commands", ()), t.get("limits", ()))) for t in (table, ours))
+        # The two hands' joints have the same names, but not the same ranges.
+        names = [name for name in {**our_rows, **rows} if rows.get(name) != our_rows.get(name)]
+        names = (
+            names or [row[0] for row in ours["couplings"] if row not in table.get("couplings", ())] or ["their order"]
+        )
         listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
         made_for = f"{owner} was made for robot {table.get('robot')!r}, not {self.name!r}"
         raise UserError(f"{made_for}; joints differ: {listed}")

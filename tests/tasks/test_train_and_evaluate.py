@@ -7,7 +7,7 @@ import json
 import logging
 import signal
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 import pyarrow.parquet
 import pytest
@@ -41,8 +41,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> List[Dict[str, Any]]:
     return calls
 
 
-def run_verb(verb: Any, root: Path, **config: Any) -> RunFolder:
+def run_verb(verb: Any, root: Path, given: Sequence[str] = (), **config: Any) -> RunFolder:
     with RunFolder.create("verb", "test", config, root) as run:
+        run.given = set(given)
         verb.main(config, run)
     return run
 
@@ -59,18 +60,19 @@ def test_train_leaves_a_checkpoint_and_results(tmp_path: Path) -> None:
     assert results(run)["steps_per_second"]["unit"] == "1/s"
 
 
-def test_a_resumed_run_keeps_its_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_run_keeps_its_config(tmp_path: Path) -> None:
     first = run_verb(train, tmp_path, **CONFIG)
-    default = {"seed": 0, "num_envs": 512, "frames": 2_000_000, "resume": None, "wandb": "offline", **SECTIONS}
-    monkeypatch.setattr(cli, "compose", lambda name: default)
-    asked = {"resume": str(first.path), "frames": 4096}
-    second = run_verb(train, tmp_path, **{**default, **asked})
+    default = {"seed": 0, "num_envs": 512, "frames": 4096, "resume": None, "wandb": "offline", **SECTIONS}
+    asked = {"resume": str(first.path), "frames": 4096}  # the default, and yet what was asked for
+    second = run_verb(train, tmp_path, given=("resume", "frames"), **{**default, **asked})
     saved = checkpoints.load(second.path)
     assert saved.frame == 4096
     assert saved.config == {**checkpoints.load(first.path).config, **asked}
     assert "num_envs: 32" in (second.path / "config.yaml").read_text()
     with pytest.raises(UserError, match=r"seed cannot be given with resume=.*; allowed: frames, minutes"):
-        run_verb(train, tmp_path, **{**default, **asked, "seed": 1})
+        run_verb(train, tmp_path, given=("resume", "seed"), **{**default, **asked, "seed": 1})
+    with pytest.raises(UserError, match="of a run with frames or minutes left"):
+        run_verb(train, tmp_path, given=("resume",), **{**default, "resume": str(second.path)})
 
 
 def test_ctrl_c_says_how_to_go_on(

@@ -87,7 +87,7 @@ def test_environment_state_may_hold_numpy(tmp_path: Path) -> None:
 def test_loading_runs_no_code(tmp_path: Path) -> None:
     file = tmp_path / "evil.pt"
     torch.save({"model": {}, "config": {}, "spec_table": {}, "version": Evil()}, file)
-    with pytest.raises(UserError, match=r"evil\.pt: not a checkpoint"):
+    with pytest.raises(UserError, match=r"evil\.pt is not a checkpoint"):
         checkpoint.load(file)
     assert not (tmp_path / "ran").exists()
 
@@ -101,7 +101,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no file .*last\.pt"):
         checkpoint.load(tmp_path)
     (tmp_path / "broken.pt").write_bytes(b"PK\x03\x04 cut off")
-    with pytest.raises(UserError, match=r"broken\.pt: not a checkpoint"):
+    with pytest.raises(UserError, match=r"broken\.pt is not a checkpoint"):
         checkpoint.load(tmp_path / "broken.pt")
     torch.save({"weights": torch.zeros(2)}, tmp_path / "other.pt")
     with pytest.raises(UserError, match="no model, config and spec_table"):
