@@ -6,6 +6,7 @@ The policy acts without exploration noise over a set of episodes that `seed` and
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from dexsim.rl import checkpoint as checkpoints
 from dexsim.rl.evaluation import Episode, run_episodes
 from dexsim.rl.player import Policy
 from dexsim.runs import RunFolder, atomic_path, atomic_write, wilson
+
+logger = logging.getLogger(__name__)
 
 SECTIONS = ("task", "robot", "backend", "randomization", "control")  # in the order of `tasks.make_env`
 
@@ -92,7 +95,10 @@ def evaluate(options: EvaluateSettings, run: RunFolder) -> List[Episode]:
     if options.video:
         from dexsim import rendering
 
-        rendering.record(make_env(sections, 1, options.seed), policy, run.path / "video.mp4", env.task.episode_s)
+        path = run.path / "video.mp4"
+        logger.info("recording %s: a minute or two where the vendor's meshes are installed", path)
+        filmed = make_env(sections, 1, options.seed)
+        rendering.record(filmed, policy, path, env.task.episode_s, width=480, height=360)
     return episodes
 
 
