@@ -33,7 +33,7 @@ def put_image(env: Env) -> None:
 
 def test_a_mirrored_robot_moves_as_the_mirror_image() -> None:
     env = make(2)
-    env.reset()
+    seen = env.reset()["states"]
     put_image(env)
     states = mirror_group(env.state_layout, env.robot)
     actions = Mirror(mirror_commands(env.robot))
