@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dexsim.backends import InitialState
 from dexsim.errors import require, unknown
+from dexsim.parameters import PARAMETERS
 from dexsim.randomization import RandomizationSettings
 from dexsim.rng import EpisodeDraws
 from dexsim.robots import RobotSpec
@@ -19,9 +20,11 @@ from dexsim.rotations import quat_from_yaw, quat_rotate, tilt_cosine
 from dexsim.scene import ContactPair, ObjectSpec, Scene, Table
 from dexsim.world import Start, Term, World
 from tasks import markers, rewards
-from tasks.initial_states import load_bank
+from tasks.initial_states import BOX_CENTRE, BOX_SIZE, load_bank
 
 BOX = "box"
+# What Table 4 scales a box by at most; the banks' BOX_SIZE includes it.
+LARGEST_SCALE = 1.05
 # Farther from its start than this, or below the table's top by this much, the box is lost; m.
 LOST_SIDEWAYS, LOST_BELOW = 0.35, 0.05
 
@@ -85,8 +88,28 @@ class BoxLiftSettings:
         )
         require(min(self.box_size) > 0, "box_size", list(self.box_size), "positive extents in m")
         require(any(self.weights.values()), "weights", self.weights, "at least one that is not 0")
-        require(self.box_mass > 0, "box_mass", self.box_mass, "positive")
+        for name in ("box_mass", "alpha", "beta", "success_distance", "pick_up_height", "episode_s"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "positive")
+        low, high = PARAMETERS["object_friction"].bounds
+        require(low <= self.box_friction <= high, "box_friction", self.box_friction, f"{low:g} to {high:g}")
+        require(0 < self.success_tilt_deg <= 180, "success_tilt_deg", self.success_tilt_deg, "in (0, 180]")
         require(0 < self.hold_s <= self.episode_s, "hold_s", self.hold_s, f"in (0, episode_s = {self.episode_s:g}]")
+        for axis, place, centre, extent in zip("xy", self.box_position, Table().position, Table().size):
+            low, high = centre - extent / 2, centre + extent / 2
+            where = f"over the table, {axis} {low:g} to {high:g} m"
+            require(low <= place <= high, "box_position", list(self.box_position), where)
+        self._check_bank()
+
+    def _check_bank(self) -> None:
+        """Refuse a box that would start inside the hands of a shipped bank; a file is made for whatever box it is."""
+        if self.bank.endswith(".npz"):
+            return
+        largest = [round(extent / LARGEST_SCALE, 4) for extent in BOX_SIZE]
+        made_for = f"which task.bank = {self.bank!r} was made for; another box needs a bank of its own, an .npz"
+        fits = all(extent <= limit for extent, limit in zip(self.box_size, largest))
+        require(fits, "box_size", list(self.box_size), f"at most {largest}, {made_for}")
+        where = list(BOX_CENTRE[:2])
+        require(list(self.box_position) == where, "box_position", list(self.box_position), f"{where}, {made_for}")
 
 
 class BoxLift:
