@@ -14,10 +14,10 @@ import torch
 
 from dexsim.errors import UserError
 from dexsim.runs import atomic_path
+from dexsim.tables import check_same
 
 FOLDER = "checkpoints"
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
-MAX_NAMES = 8  # of differences that an error lists
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,7 @@ def check_matches(checkpoint: Checkpoint, spec_table: Mapping[str, Any], allow: 
     skipped = {*allow, "version", "state"}
     wanted = {key: value for key, value in checkpoint.spec_table.items() if key not in skipped}
     offered = {key: value for key, value in spec_table.items() if key not in skipped}
-    differences = list(_differences(wanted, offered))
-    if differences:
-        more = f" and {len(differences) - MAX_NAMES} more" if len(differences) > MAX_NAMES else ""
-        raise UserError(f"checkpoint={checkpoint.path} does not fit: {'; '.join(differences[:MAX_NAMES])}{more}")
+    check_same(wanted, offered, f"checkpoint={checkpoint.path}")
 
 
 class CheckpointFolder:
@@ -163,31 +160,3 @@ def _numpy_allowed() -> Iterator[None]:
     dtypes = [type(np.dtype(kind)) for kind in "?bBhHiIlLqQfd"]
     with torch.serialization.safe_globals([*rebuild, np.ndarray, np.dtype, *dtypes]):
         yield
-
-
-def _differences(wanted: Any, offered: Any, name: str = "") -> Iterator[str]:
-    """Name, one by one, what a table has that another one has not, or has otherwise."""
-    ordered = isinstance(wanted, (list, tuple))
-    wanted, offered = _by_name(wanted), _by_name(offered)
-    if not (isinstance(wanted, dict) and isinstance(offered, dict)):
-        if wanted != offered:
-            yield f"{name} is {offered}, but the checkpoint has {wanted}"
-        return
-    prefix = f"{name}." if name else ""
-    yield from (f"{prefix}{key} is missing" for key in wanted if key not in offered)
-    yield from (f"{prefix}{key} is not in the checkpoint" for key in offered if key not in wanted)
-    for key in (key for key in wanted if key in offered):
-        yield from _differences(wanted[key], offered[key], f"{prefix}{key}")
-    if ordered and wanted.keys() == offered.keys() and list(wanted) != list(offered):
-        yield f"the order of {name} is {list(offered)}, but the checkpoint has {list(wanted)}"
-
-
-def _by_name(table: Any) -> Any:
-    """View a list as a dictionary: by name where it has names, else by index."""
-    if not isinstance(table, (list, tuple)):
-        return table
-    if all(isinstance(row, Mapping) and "name" in row for row in table):
-        return {row["name"]: row for row in table}
-    if all(isinstance(row, str) for row in table):
-        return {row: row for row in table}
-    return dict(enumerate(table))

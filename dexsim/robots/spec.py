@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 
 from dexsim.errors import UserError
+from dexsim.tables import check_same
 
 Vec3 = Tuple[float, float, float]
 Quat = Tuple[float, float, float, float]
@@ -203,18 +204,7 @@ class RobotSpec:
             table: a `table()` that was stored.
             owner: what it was stored in, for the message.
         """
-        ours = self.table()
-        if all(table.get(key) == ours[key] for key in ("hand", "commands", "limits", "couplings", "fingertips")):
-            return
-        rows, our_rows = (dict(zip(t.get("commands", ()), t.get("limits", ()))) for t in (table, ours))
-        # The two hands' joints have the same names, but not the same ranges.
-        names = [name for name in {**our_rows, **rows} if rows.get(name) != our_rows.get(name)]
-        names = (
-            names or [row[0] for row in ours["couplings"] if row not in table.get("couplings", ())] or ["their order"]
-        )
-        listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-        made_for = f"{owner} was made for robot {table.get('robot')!r}, not {self.name!r}"
-        raise UserError(f"{made_for}; joints differ: {listed}")
+        check_same(table, self.table(), f"{owner}, made for robot {table.get('robot')!r},")
 
 
 def find_palm(robot: RobotSpec, side: str) -> Palm:

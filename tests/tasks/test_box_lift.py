@@ -274,7 +274,7 @@ def test_the_shipped_config_is_the_dataclass() -> None:
 def test_the_other_robot_s_bank_is_refused_by_the_joints_that_differ() -> None:
     other = assets_dir() / "banks" / "box_lift_gr1t2_inspire.npz"
     with pytest.raises(
-        UserError, match=r"made for robot 'gr1t2_inspire', not 'gr1t2'; joints differ: L_thumb_proximal_yaw_joint, .*"
+        UserError, match=r"gr1t2_inspire.* does not fit: .*; limits.L_thumb_proximal_yaw_joint is \[.*\], but"
     ):
         task(bank=str(other))
 

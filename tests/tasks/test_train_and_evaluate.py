@@ -156,7 +156,7 @@ def test_evaluate_takes_its_environment_from_the_checkpoint(
 
 
 def test_evaluate_refuses_another_robot_by_name(tmp_path: Path, trained: Path) -> None:
-    with pytest.raises(UserError, match=r"does not fit: joints\.z is missing; joints\.w is not in the checkpoint"):
+    with pytest.raises(UserError, match=r"does not fit: joints\.z is missing; joints\.w is new"):
         run_verb(evaluate, tmp_path, checkpoint=str(trained), episodes=2, robot={"name": "xyw"})
 
 
