@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dexsim import __version__, paths, settings
 from dexsim.errors import UserError, one_line, unknown
+from dexsim.registration import entry_points
 from dexsim.runs import RunFolder
 
 _GROUP = "dexsim.verbs"
@@ -43,9 +44,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 def verbs() -> Dict[str, metadata.EntryPoint]:
     """Returns the entry points of the verbs that are installed, by name."""
-    # Not `metadata.entry_points(group=...)`: Python 3.8 and 3.9 do not select by group.
-    found = [point for distribution in metadata.distributions() for point in distribution.entry_points]
-    return {point.name: point for point in reversed(found) if point.group == _GROUP and _source(point).is_file()}
+    return {name: point for name, point in entry_points(_GROUP).items() if _source(point).is_file()}
 
 
 def run(verb: str, overrides: Sequence[str] = ()) -> Path:

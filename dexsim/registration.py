@@ -1,11 +1,19 @@
-"""Makes the environments of the packages above this one known to gymnasium, without importing them."""
+"""Finds what the packages above this one offer, without importing them; makes their environments known to gymnasium."""
 
 from __future__ import annotations
 
 from importlib import metadata
+from typing import Dict
 
 _GROUP = "dexsim.gymnasium"
 _NAMESPACE = "dexsim"
+
+
+def entry_points(group: str) -> Dict[str, metadata.EntryPoint]:
+    """Return the entry points of a group by name; the first distribution on the path that has a name wins."""
+    # Not `metadata.entry_points(group=...)`: Python 3.8 and 3.9 do not select by group.
+    found = [point for distribution in metadata.distributions() for point in distribution.entry_points]
+    return {point.name: point for point in reversed(found) if point.group == group}
 
 
 def register_environments() -> None:
@@ -14,15 +22,13 @@ def register_environments() -> None:
     An entry point "BoxLift-v0 = tasks.gym:box_lift" becomes "dexsim/BoxLift-v0". What it names builds a single
     environment, or, given `num_envs`, that many at once; it is imported when the first one is made.
     """
-    # Not `metadata.entry_points(group=...)`: Python 3.8 and 3.9 do not select by group.
-    found = [point for distribution in metadata.distributions() for point in distribution.entry_points]
-    points = {point.name: point.value for point in reversed(found) if point.group == _GROUP}
+    points = entry_points(_GROUP)
     if not points:
         return
     try:
         import gymnasium
     except ImportError:
         return
-    for name, value in points.items():
+    for name, point in points.items():
         if f"{_NAMESPACE}/{name}" not in gymnasium.registry:
-            gymnasium.register(f"{_NAMESPACE}/{name}", entry_point=value, vector_entry_point=value)
+            gymnasium.register(f"{_NAMESPACE}/{name}", entry_point=point.value, vector_entry_point=point.value)
