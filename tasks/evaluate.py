@@ -21,6 +21,7 @@ from dexsim.rl import checkpoint as checkpoints
 from dexsim.rl.evaluation import Episode, run_episodes
 from dexsim.rl.player import Policy
 from dexsim.runs import RunFolder, atomic_path, atomic_write, wilson
+from tasks.report import is_rate, number_format
 
 logger = logging.getLogger(__name__)
 
@@ -122,9 +123,8 @@ def env_sections(config: Mapping[str, Any], options: EvaluateSettings) -> Dict[s
 
 def summarize(episodes: Sequence[Episode]) -> List[Metric]:
     """Return name, value, unit and 95% interval of each metric: rates of what is true or false, means of the rest."""
-    rates = [name for name in episodes[0] if name in ("success", "picked_up") or name.startswith("stage_")]
     metrics: List[Metric] = []
-    for name in rates:
+    for name in filter(is_rate, episodes[0]):
         count = sum(bool(episode[name]) for episode in episodes)
         metrics.append((name, count / len(episodes), "1", wilson(count, len(episodes))))
     means = [("return", "1"), ("length", "steps"), *((name, "") for name in episodes[0] if name.startswith("metric_"))]
@@ -158,7 +158,7 @@ def _print_table(metrics: Sequence[Metric], n: int) -> None:
     from rich.table import Table
 
     table = Table("", "mean", "95% interval", title=f"{n} episodes")
-    for name, value, unit, (low, high) in metrics:
-        form = "{:.1%}" if unit == "1" and name != "return" else "{:.3g}"
+    for name, value, _, (low, high) in metrics:
+        form = number_format(name)
         table.add_row(name.replace("_", " "), form.format(value), f"{form.format(low)} .. {form.format(high)}")
     Console().print(table)

@@ -47,6 +47,16 @@ def write_report(path: Path, title: str, training: Path, evaluation: Path) -> No
     atomic_write(path, "\n".join(parts))
 
 
+def is_rate(name: str) -> bool:
+    """Whether a metric of an evaluation is a share of its episodes."""
+    return name in ("success", "picked_up") or name.startswith("stage_")
+
+
+def number_format(name: str) -> str:
+    """How the numbers of a metric of an evaluation are written."""
+    return "{:.1%}" if is_rate(name) else "{:.3g}"
+
+
 def curve_png(path: Path) -> bytes:
     """The learning curve of a `curve.csv` as a PNG: success and pick-up above, the reward's terms below."""
     import matplotlib as mpl
@@ -80,7 +90,7 @@ def _column(rows: List[Dict[str, str]], name: str) -> List[float]:
 def _table(results: Mapping[str, Mapping]) -> str:
     lines = ["<table><tr><th>metric<th>value<th>95% interval<th>n"]
     for name, entry in results.items():
-        form = "{:.1%}" if entry["unit"] == "1" and name != "return" else "{:.3g}"
+        form = number_format(name)
         value, low, high = (
             "-" if number is None else form.format(number)
             for number in (entry["value"], *(entry["interval"] or (None, None)))

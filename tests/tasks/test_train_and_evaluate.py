@@ -19,7 +19,7 @@ from dexsim.actions import ControlSettings
 from dexsim.errors import UserError
 from dexsim.rl import checkpoint as checkpoints
 from dexsim.runs import RunFolder
-from tasks import evaluate, train
+from tasks import evaluate, report, train
 from tests.fakes import PointEnv
 
 SMALL = {"units": [32], "mini_epochs": 2}
@@ -128,6 +128,15 @@ def test_evaluate_reports_rates_with_their_intervals(tmp_path: Path, trained: Pa
     assert len(table) == 50
     assert {row["seed"] for row in table} == {1000}
     assert sum(row["success"] for row in table) / 50 == results(run)["success"]["value"]
+
+
+def test_only_shares_of_episodes_are_percent(tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_verb(evaluate, tmp_path, checkpoint=str(trained), episodes=4, num_envs=4)
+    report.write_report(tmp_path / "report.html", "Points", trained, run.path)
+    lines = (capsys.readouterr().out + (tmp_path / "report.html").read_text()).splitlines()
+    for name in ("success", "picked up", "stage near", "return", "length"):
+        shown = [line for line in lines if line.startswith((f"│ {name} ", f"<tr><td>{name}<"))]
+        assert ["%" in line for line in shown] == 2 * [name not in ("return", "length")], name
 
 
 def test_evaluate_repeats(tmp_path: Path, trained: Path) -> None:
