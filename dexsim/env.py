@@ -218,6 +218,7 @@ class Env:
             "backend": self.backend.get_state(),
             "generator": self._generator.get_state(),
             "seed": self._seed,
+            "nonfinite_count": self.nonfinite_count,
             "buffers": {name: getattr(self, name).clone() for name in _BUFFERS},
             "wrench": self._force.wrench.clone(),
             "world": {name: getattr(world, name).clone() for name in _WORLD_BUFFERS},
@@ -228,7 +229,7 @@ class Env:
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a `get_state()` of an environment built the same way."""
         self.backend.set_state(state["backend"])
-        self._seed = state["seed"]
+        self._seed, self.nonfinite_count = state["seed"], state["nonfinite_count"]
         self._generator.set_state(state["generator"])
         self._force.wrench.copy_(state["wrench"])
         for owner, names, key in ((self, _BUFFERS, "buffers"), (self._world, _WORLD_BUFFERS, "world")):

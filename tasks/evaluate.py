@@ -82,7 +82,7 @@ def evaluate(options: EvaluateSettings, run: RunFolder) -> List[Episode]:
     num_envs = min(options.num_envs, options.episodes)
     evaluated = {"checkpoint": str(checkpoint.path), "frame": checkpoint.frame, "num_envs": num_envs, **sections}
     atomic_write(run.path / "evaluated.yaml", OmegaConf.to_yaml(OmegaConf.create(evaluated)))
-    env = make_env(sections, num_envs, options.seed)
+    env = make_env(sections, num_envs, options.seed, run.path)
     try:
         checkpoints.check_matches(checkpoint, env.spec_table(), allow=tuple(_given(options.control)))
         episodes = run_episodes(env, policy, options.episodes)
@@ -91,6 +91,7 @@ def evaluate(options: EvaluateSettings, run: RunFolder) -> List[Episode]:
     metrics = summarize(episodes)
     for name, value, unit, interval in metrics:
         run.result(name, value, unit, len(episodes), interval)
+    run.result("nonfinite_environments", env.nonfinite_count, "1")
     _write_parquet(run.path / "episodes.parquet", options.seed, episodes)
     _print_table(metrics, len(episodes))
     if options.video:
@@ -103,9 +104,11 @@ def evaluate(options: EvaluateSettings, run: RunFolder) -> List[Episode]:
     return episodes
 
 
-def make_env(sections: Mapping[str, Mapping[str, Any]], num_envs: int, seed: int) -> Env:
+def make_env(
+    sections: Mapping[str, Mapping[str, Any]], num_envs: int, seed: int, dump_dir: Optional[Path] = None
+) -> Env:
     """Build an environment from its config sections."""
-    return tasks.make_env(*(sections[name] for name in SECTIONS), num_envs=num_envs, seed=seed)
+    return tasks.make_env(*(sections[name] for name in SECTIONS), num_envs=num_envs, seed=seed, dump_dir=dump_dir)
 
 
 def env_sections(config: Mapping[str, Any], options: EvaluateSettings) -> Dict[str, Dict[str, Any]]:

@@ -96,7 +96,8 @@ def _table(results: Mapping[str, Mapping]) -> str:
             for number in (entry["value"], *(entry["interval"] or (None, None)))
         )
         bounds = f"{low} to {high}"
-        lines.append(f"<tr><td>{html.escape(name.replace('_', ' '))}<td>{value}<td>{bounds}<td>{entry['n']}")
+        count = "-" if entry["n"] is None else entry["n"]
+        lines.append(f"<tr><td>{html.escape(name.replace('_', ' '))}<td>{value}<td>{bounds}<td>{count}")
     return "\n".join(lines) + "</table>"
 
 

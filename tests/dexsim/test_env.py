@@ -84,11 +84,13 @@ def test_state_is_restored_to_the_last_bit() -> None:
     actions = random_actions(120)
     for action in actions[:30]:
         env.step(action)
+    env.nonfinite_count = 3
     kept, held = env.get_state(), env.world.action.clone()
     future = [env.step(action) for action in actions[30:]]  # over the end of the first episodes
     for other in (env, make(seed=9, randomization=PAPER)):
         other.set_state(kept)
         assert torch.equal(other.world.action, held)
+        assert other.nonfinite_count == 3
         for step, action in enumerate(actions[30:]):
             assert same(other.step(action), future[step], [0, 1, 2, 3]), f"step {step}"
 

@@ -130,6 +130,15 @@ def test_evaluate_reports_rates_with_their_intervals(tmp_path: Path, trained: Pa
     assert sum(row["success"] for row in table) / 50 == results(run)["success"]["value"]
 
 
+def test_evaluate_counts_and_dumps_non_finite_environments(
+    tmp_path: Path, trained: Path, made: List[Dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PointEnv, "nonfinite_count", 2)
+    run = run_verb(evaluate, tmp_path, checkpoint=str(trained), episodes=4)
+    assert results(run)["nonfinite_environments"]["value"] == 2
+    assert made[-1]["dump_dir"] == run.path
+
+
 def test_only_shares_of_episodes_are_percent(tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = run_verb(evaluate, tmp_path, checkpoint=str(trained), episodes=4, num_envs=4)
     report.write_report(tmp_path / "report.html", "Points", trained, run.path)
