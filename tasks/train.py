@@ -89,7 +89,7 @@ def train(options: TrainSettings, run: RunFolder, resumed: Optional[checkpoints.
         KeyboardInterrupt: Training was interrupted; its checkpoint is written.
     """
     from dexsim.rl.agent import Budget, PpoAgent
-    from dexsim.rl.observer import TrainingObserver, start_wandb
+    from dexsim.rl.observer import TrainingObserver, wandb_run
 
     config = settings.to_dict(options)
     env = tasks.make_env(
@@ -105,18 +105,18 @@ def train(options: TrainSettings, run: RunFolder, resumed: Optional[checkpoints.
     identity = {"config": config, "spec_table": env.spec_table(), "version": dexsim.__version__}
     if resumed is not None:
         checkpoints.check_matches(resumed, identity["spec_table"])
-    wandb_run = start_wandb(options.wandb, run.path, config)
-    observer = TrainingObserver(run.path, window=max(500, options.num_envs), wandb_run=wandb_run)
     budget = Budget(options.frames, options.minutes)
-    agent = PpoAgent(env, options.rl, budget, observer, run.path, identity, options.seed, 60 * options.save_minutes)
-    if resumed is not None:
-        agent.resume(resumed)
-        require(agent.progress < 1, "resume", options.resume, "of a run with frames or minutes left; give more")
-    try:
-        interrupted = agent.learn()
-    finally:
-        observer.close()
-        env.close()
+    with wandb_run(options.wandb, run.path, config) as tracked:
+        observer = TrainingObserver(run.path, window=max(500, options.num_envs), wandb_run=tracked)
+        agent = PpoAgent(env, options.rl, budget, observer, run.path, identity, options.seed, 60 * options.save_minutes)
+        if resumed is not None:
+            agent.resume(resumed)
+            require(agent.progress < 1, "resume", options.resume, "of a run with frames or minutes left; give more")
+        try:
+            interrupted = agent.learn()
+        finally:
+            observer.close()
+            env.close()
     _report(agent, run)
     if interrupted:
         logger.info("interrupted; go on with: dexsim train resume=%s", run.path)

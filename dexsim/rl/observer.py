@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections import deque
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Collection, Deque, Dict, Iterator, List, Literal, Mapping, Optional, Tuple
 
@@ -107,8 +108,6 @@ class TrainingObserver(AlgoObserver):
         self._line.close()
         self._curve.write()
         self._algo.writer.close()
-        if self._wandb_run is not None:
-            self._wandb_run.finish()
 
     # ------------------------------------------------------------------ figures
 
@@ -161,10 +160,11 @@ class _Curve:
         self._due = time.perf_counter() + CURVE_PERIOD
 
 
-def start_wandb(
+@contextmanager
+def wandb_run(
     mode: Literal["offline", "online", "disabled"], run_dir: Path, config: Mapping[str, Any]
-) -> Optional[Any]:
-    """Start tracking with wandb.
+) -> Iterator[Optional[Any]]:
+    """Track with wandb: a started run, or None, which ends with the block, however that ends.
 
     Args:
         mode: `online`, `offline` (files in the run folder, which `wandb sync` uploads) or `disabled`.
@@ -172,12 +172,19 @@ def start_wandb(
         config: Resolved config of the run.
     """
     if mode == "disabled":
-        return None
+        yield None
+        return
     import wandb
 
     quiet = wandb.Settings(silent=mode == "offline", console="off")
     name = f"{run_dir.parent.name}/{run_dir.name}"
-    return wandb.init(project="dexsim", name=name, dir=str(run_dir), mode=mode, config=dict(config), settings=quiet)
+    run = wandb.init(project="dexsim", name=name, dir=str(run_dir), mode=mode, config=dict(config), settings=quiet)
+    try:
+        yield run
+    except BaseException:  # not the run's own context manager, which prints a traceback
+        run.finish(exit_code=1)
+        raise
+    run.finish()
 
 
 def _episode_values(infos: Mapping[str, Any]) -> Iterator[Tuple[str, torch.Tensor]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
 import signal
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
+from unittest import mock
 
 import pyarrow.parquet
 import pytest
@@ -18,6 +20,7 @@ from dexsim import cli, settings
 from dexsim.actions import ControlSettings
 from dexsim.errors import UserError
 from dexsim.rl import checkpoint as checkpoints
+from dexsim.rl.agent import PpoAgent
 from dexsim.runs import RunFolder
 from tasks import evaluate, report, train
 from tests.fakes import PointEnv
@@ -73,6 +76,18 @@ def test_a_resumed_run_keeps_its_config(tmp_path: Path) -> None:
         run_verb(train, tmp_path, given=("resume", "seed"), **{**default, **asked, "seed": 1})
     with pytest.raises(UserError, match="of a run with frames or minutes left"):
         run_verb(train, tmp_path, given=("resume",), **{**default, "resume": str(second.path)})
+
+
+@pytest.mark.parametrize("breaks", [True, False])
+def test_tracking_ends_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaks: bool) -> None:
+    tracked = mock.Mock()
+    monkeypatch.setattr("wandb.init", lambda **_: tracked)
+    if breaks:
+        monkeypatch.setattr(PpoAgent, "__init__", mock.Mock(side_effect=RuntimeError("no agent")))
+    with pytest.raises(RuntimeError, match="no agent") if breaks else contextlib.nullcontext():
+        run_verb(train, tmp_path, **{**CONFIG, "wandb": "offline"})
+    assert tracked.log.called is not breaks
+    assert tracked.finish.call_args_list == [mock.call(exit_code=1) if breaks else mock.call()]
 
 
 def test_ctrl_c_says_how_to_go_on(
