@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Dict, Mapping, Tuple
+from typing import Dict, Mapping, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -20,9 +20,12 @@ from dexsim.rotations import quat_from_yaw, quat_rotate, tilt_cosine
 from dexsim.scene import ContactPair, ObjectSpec, Scene, Table
 from dexsim.world import Start, Term, World
 from tasks import markers, rewards
-from tasks.initial_states import BOX_CENTRE, BOX_SIZE, load_bank
+from tasks.banks import load_bank
+from tasks.initial_states import BOX_CENTRE, BOX_SIZE
 
 BOX = "box"
+# Placement of the markers -> bank of initial states; hands that are to lift by the bottom edges start lower.
+PLACEMENT_BANKS = {"side_centres": "box_lift", "top_and_bottom_centres": "box_lift", "bottom_edges": "box_lift_low"}
 # What Table 4 scales a box by at most; the banks' BOX_SIZE includes it.
 LARGEST_SCALE = 1.05
 # Farther from its start than this, or below the table's top by this much, the box is lost; m.
@@ -49,7 +52,8 @@ class BoxLiftSettings:
         pick_up_height: lifted this far counts as picked up, m.
         episode_s: length of an episode in s.
         hold_s: success must have held this long at the end, in s.
-        bank: bank of initial states: a file, or a name in `assets/banks`, of which each robot has its own.
+        bank: bank of initial states: a file, or a name in `assets/banks`, of which each robot has its own; None for the
+            one that goes with the placement (`PLACEMENT_BANKS`).
     """
 
     box_size: Tuple[float, float, float] = (0.18, 0.24, 0.16)
@@ -76,7 +80,7 @@ class BoxLiftSettings:
     pick_up_height: float = 0.05
     episode_s: float = 5.0
     hold_s: float = 1.0
-    bank: str = "box_lift"
+    bank: Optional[str] = None
 
     def __post_init__(self) -> None:
         if self.placement not in markers.PLACEMENTS:
@@ -102,7 +106,7 @@ class BoxLiftSettings:
 
     def _check_bank(self) -> None:
         """Refuse a box that would start inside the hands of a shipped bank; a file is made for whatever box it is."""
-        if self.bank.endswith(".npz"):
+        if self.bank and self.bank.endswith(".npz"):
             return
         largest = [round(extent / LARGEST_SCALE, 4) for extent in BOX_SIZE]
         made_for = f"which task.bank = {self.bank!r} was made for; another box needs a bank of its own, an .npz"
@@ -130,6 +134,8 @@ class BoxLift:
         "object_velocity", "randomization_scales",
     )  # fmt: skip
     stage_names: Tuple[str, ...] = ("touched", "picked_up", "at_goal")
+    two_sided = False
+    joints: Optional[Tuple[str, ...]] = None
 
     def __init__(self, settings: BoxLiftSettings, robot: RobotSpec) -> None:
         self.settings, self.robot = settings, robot
@@ -141,7 +147,7 @@ class BoxLift:
         self.rewards: Mapping[str, Tuple[float, Term]] = self._rewards()
         if settings.goal_height[0] < settings.goal_height[1]:
             self.actor, self.critic = (*self.actor, "goal"), (*self.critic, "goal")
-        self._bank = load_bank(settings.bank, robot)
+        self._bank = load_bank(settings.bank or PLACEMENT_BANKS[settings.placement], robot, self.name)
         self._table = Table()
         self.symmetric = (
             settings.alpha == settings.beta

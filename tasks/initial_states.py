@@ -1,113 +1,130 @@
-"""Banks of initial states (recipe, section C: task-aware initialization); box lift's is made by inverse kinematics.
+"""Makes the banks of initial states that ship in `assets/banks`, by inverse kinematics.
 
-`python -m tasks.initial_states` writes the banks that ship in `assets/banks`.
+`python -m tasks.initial_states` writes them all.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
-import zipfile
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Callable, List
+from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from dexsim.errors import UserError
 from dexsim.paths import assets_dir
-from dexsim.robots import ROBOTS, RobotSpec, find_palm, load
+from dexsim.robots import ROBOTS, RobotSpec, load
 from dexsim.robots.spec import SIDES
 from dexsim.rotations import quat_from_yaw
-from dexsim.runs import atomic_path
 from dexsim.scene import ObjectSpec, Scene
+from tasks.banks import Bank, from_targets, save_bank
 
-BANK_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Bank:
-    """Hand states to start episodes from.
-
-    Attributes:
-        joint_position: (M, J) rad, all moving joints in tree order, coupled ones included.
-        joint_target: (M, 26) rad.
-    """
-
-    joint_position: Tensor
-    joint_target: Tensor
-
-    def __len__(self) -> int:
-        return len(self.joint_target)
-
-
-def save_bank(path: Path, robot: RobotSpec, targets: np.ndarray) -> None:
-    """Write a bank of commanded joint positions (M, 26) in rad, with the robot's joint table."""
-    header = json.dumps({"version": BANK_VERSION, "robot": robot.table()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, joint_target=targets.astype(np.float32), header=np.array(header))
-
-
-def load_bank(name: str, robot: RobotSpec) -> Bank:
-    """Read a bank: a file, or a name in `assets/banks` (the robot's own one).
-
-    Raises:
-        UserError: no such bank, not a bank, or another robot's.
-    """
-    path = Path(name) if name.endswith(".npz") else assets_dir() / "banks" / f"{name}_{robot.name}.npz"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in (assets_dir() / "banks").glob("*.npz")))
-        raise UserError(f"task.bank = {name!r}: no file {path}; shipped banks: {known}")
-    try:
-        with np.load(path) as data:
-            table, targets = json.loads(str(data["header"]))["robot"], data["joint_target"].astype(np.float64)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise UserError(f"task.bank = {name!r}: {path} is not a bank of initial states ({error})") from None
-    robot.check_table(table, f"bank {path.name}")
-    return Bank(torch.from_numpy(robot.expand_coupled(targets)), torch.from_numpy(targets))
-
-
-# -- making the bank of box lift ---------------------------------------------------------------------------------------
+ELBOW_BENT = -1.2
+TOLERANCE = 5e-3  # m
+ATTEMPTS = 100  # a state, on average
 
 # The box at its largest, and how Table 4 shifts and turns it: a state of the bank touches it nowhere. m and rad.
 BOX_CENTRE = (0.40, 0.0, 0.08)
 BOX_SIZE = (0.189, 0.252, 0.168)
 BOX_SHIFTS = (-0.02, 0.0, 0.02)
 BOX_YAWS = (-0.75, -0.4, 0.0, 0.4, 0.75)
-GAP = (0.16, 0.20)  # of the palms from the box's centre
-SPREAD = (0.02, 0.02)  # of x and z
-TURN = 0.15  # of the palms, about each axis, rad
-ELBOW_BENT = -1.2
 FINGER_CURL = (0.0, 0.15)
-TOLERANCE = 5e-3  # m
-ATTEMPTS = 100  # a state, on average
 
 
-def beside_box(robot: RobotSpec, count: int, seed: int = 0) -> np.ndarray:
-    """Joint positions (count, 26) in rad with the palms beside the box, facing it."""
+@dataclass(frozen=True)
+class Approach:
+    """Where the palms are beside the box, and how they vary.
+
+    Attributes:
+        gap: of the palms from the box's centre, sideways, [low, high] in m.
+        spread: of x and z, +- m.
+        drop: how far below the box's centre, m.
+        roll: how far the palms face up, rad.
+        turn: of the palms, about each axis, +- rad.
+    """
+
+    gap: Tuple[float, float] = (0.16, 0.20)
+    spread: Tuple[float, float] = (0.02, 0.02)
+    drop: float = 0.0
+    roll: float = 0.0
+    turn: float = 0.15
+
+
+# Name of a bank of box lift -> how the hands approach.
+BOX_BANKS: Dict[str, Approach] = {
+    "box_lift": Approach(),
+    # For markers on the bottom edges: low, palms turned up, fingertips near the table.
+    "box_lift_low": Approach(gap=(0.18, 0.22), spread=(0.02, 0.01), drop=0.015, roll=0.3, turn=0.08),
+}
+
+
+class Reacher:
+    """Inverse kinematics of both arms: joint positions with the palms where they should be."""
+
+    def __init__(self, robot: RobotSpec) -> None:
+        from dexsim.backends.mujoco_model import build_spec
+
+        self.robot, self._model = robot, build_spec(Scene(robot)).compile()
+
+    def reach(self, posture: np.ndarray, palms: Mapping[str, Any], steps: int = 60, dt: float = 0.2) -> Any:
+        """Solve from a posture (26,) in rad; the posture is kept where the palms leave freedom.
+
+        Args:
+            posture: commanded joint positions, rad.
+            palms: side -> `mink.SE3`, where its grasp frame should be: x out of the palm, z along the fingers.
+            steps: of the solver.
+            dt: s, of each step.
+
+        Returns:
+            Joint positions (J,) in tree order, coupled ones included, and the largest miss of a palm in m.
+        """
+        import mink
+
+        configuration = mink.Configuration(self._model, q=self.robot.expand_coupled(posture))
+        frames = []
+        for side, target in palms.items():
+            task = mink.FrameTask(f"palm_{side}", "site", position_cost=1.0, orientation_cost=0.3)
+            task.set_target(target)
+            frames.append(task)
+        keep = mink.PostureTask(self._model, cost=1e-3)
+        keep.set_target_from_configuration(configuration)
+        limits = [mink.ConfigurationLimit(self._model)]
+        for _ in range(steps):
+            velocity = mink.solve_ik(configuration, [*frames, keep], dt, "daqp", damping=1e-3, limits=limits)
+            configuration.integrate_inplace(velocity, dt)
+        miss = max(float(np.linalg.norm(task.compute_error(configuration)[:3])) for task in frames)
+        return configuration.q, miss
+
+
+def facing(normal: np.ndarray, fingers: np.ndarray, turn: np.ndarray) -> Any:
+    """Rotation of a grasp frame with the palm facing along `normal`, the fingers along `fingers`, then turned (rad)."""
     import mink
 
-    from dexsim.backends.mujoco_model import build_spec
+    matrix = np.stack([normal, np.cross(fingers, normal), fingers], axis=1)
+    return mink.SO3.exp(turn) @ mink.SO3.from_matrix(matrix)
 
-    rng = np.random.default_rng(seed)
-    model = build_spec(Scene(robot)).compile()
-    is_clear = _clearance(robot)
+
+def posture(robot: RobotSpec, rng: np.random.Generator) -> np.ndarray:
+    """(26,) rad: elbows bent, fingers slightly curled."""
+    opened, closed = np.array(robot.open_position), np.array(robot.closed_position)
+    joints = np.where(robot.is_hand, opened + rng.uniform(*FINGER_CURL) * (closed - opened), 0.0)
+    for i, name in enumerate(robot.commands):
+        if "elbow" in name:
+            joints[i] = ELBOW_BENT
+    return joints
+
+
+def beside_box(robot: RobotSpec, count: int, approach: Approach, seed: int = 0) -> Bank:
+    """A bank of `count` states with the palms beside the box, facing it."""
+    rng, reacher, is_clear = np.random.default_rng(seed), Reacher(robot), _clearance(robot)
     states: List[np.ndarray] = []
     for _ in range(ATTEMPTS * count):
-        posture = _posture(robot, rng)
-        configuration = mink.Configuration(model, q=robot.expand_coupled(posture))
-        tasks = [_palm_task(robot, side, rng) for side in SIDES]
-        keep = mink.PostureTask(model, cost=1e-3)
-        keep.set_target_from_configuration(configuration)
-        _solve(configuration, [*tasks, keep], model)
-        error = max(float(np.linalg.norm(task.compute_error(configuration)[:3])) for task in tasks)
-        if error < TOLERANCE and is_clear(configuration.q):
-            states.append(configuration.q[robot.command_index])
+        start = posture(robot, rng)
+        joints, miss = reacher.reach(start, {side: _beside(side, approach, rng) for side in SIDES})
+        if miss < TOLERANCE and is_clear(joints):
+            states.append(joints[robot.command_index])
         if len(states) == count:
-            return np.array(states)
+            pose = np.array([*BOX_CENTRE, 1.0, 0.0, 0.0, 0.0])
+            return from_targets(robot, np.array(states), np.tile(pose, (count, 1, 1)))
     raise RuntimeError(f"only {len(states)} of {count} states in {ATTEMPTS * count} tries: the box is out of reach")
 
 
@@ -134,47 +151,26 @@ def _clearance(robot: RobotSpec) -> Callable[[np.ndarray], bool]:
     return is_clear
 
 
-def _posture(robot: RobotSpec, rng: np.random.Generator) -> np.ndarray:
-    """Elbows bent, fingers slightly curled."""
-    opened, closed = np.array(robot.open_position), np.array(robot.closed_position)
-    posture = np.where(robot.is_hand, opened + rng.uniform(*FINGER_CURL) * (closed - opened), 0.0)
-    for i, name in enumerate(robot.commands):
-        if "elbow" in name:
-            posture[i] = ELBOW_BENT
-    return posture
-
-
-def _palm_task(robot: RobotSpec, side: str, rng: np.random.Generator) -> Any:
+def _beside(side: str, approach: Approach, rng: np.random.Generator) -> Any:
     import mink
 
-    palm = find_palm(robot, side)
-    outward = 1.0 if side == "left" else -1.0
-    offset = np.array([rng.uniform(-1, 1) * SPREAD[0], outward * rng.uniform(*GAP), rng.uniform(-1, 1) * SPREAD[1]])
-    normal, fingers = np.array([0.0, -outward, 0.0]), np.array([1.0, 0.0, 0.0])
-    facing = mink.SO3.from_matrix(np.stack([normal, np.cross(fingers, normal), fingers], axis=1))
-    turn = mink.SO3.exp(rng.uniform(-TURN, TURN, 3))
-    target = mink.SE3.from_rotation_and_translation(turn @ facing, np.array(BOX_CENTRE) + offset)
-    task = mink.FrameTask(f"palm_{palm.side}", "site", position_cost=1.0, orientation_cost=0.3)
-    task.set_target(target)
-    return task
-
-
-def _solve(configuration: Any, tasks: List[Any], model: Any, steps: int = 60, dt: float = 0.2) -> None:
-    import mink
-
-    limits = [mink.ConfigurationLimit(model)]
-    for _ in range(steps):
-        velocity = mink.solve_ik(configuration, tasks, dt, "daqp", damping=1e-3, limits=limits)
-        configuration.integrate_inplace(velocity, dt)
+    outward, (x, z) = (1.0 if side == "left" else -1.0), approach.spread
+    offset = np.array([rng.uniform(-1, 1) * x, outward * rng.uniform(*approach.gap), rng.uniform(-1, 1) * z])
+    offset[2] -= approach.drop
+    normal = np.array([0.0, -outward * np.cos(approach.roll), np.sin(approach.roll)])
+    turn = rng.uniform(-approach.turn, approach.turn, 3)
+    rotation = facing(normal, np.array([1.0, 0.0, 0.0]), turn)
+    return mink.SE3.from_rotation_and_translation(rotation, np.array(BOX_CENTRE) + offset)
 
 
 def main() -> None:
     """Write the shipped banks."""
     for name in ROBOTS:
         robot = load(name)
-        path = assets_dir() / "banks" / f"box_lift_{name}.npz"
-        save_bank(path, robot, beside_box(robot, count=200))
-        print(path)
+        for bank, approach in BOX_BANKS.items():
+            path = assets_dir() / "banks" / f"{bank}_{name}.npz"
+            save_bank(path, robot, beside_box(robot, 200, approach), "box_lift")
+            print(path)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
+from typing import Any, Dict
 
 import mujoco
 import numpy as np
@@ -11,10 +13,12 @@ import pytest
 import torch
 
 from dexsim.backends.mujoco_model import build_spec
+from dexsim.errors import UserError
 from dexsim.robots import ROBOTS, RobotSpec, load
 from dexsim.scene import ObjectSpec, Scene
 from tasks import initial_states
-from tasks.initial_states import BOX_CENTRE, GAP, TOLERANCE, Bank, beside_box, load_bank, save_bank
+from tasks.banks import FIELDS, Bank, load_bank, save_bank
+from tasks.initial_states import BOX_BANKS, BOX_CENTRE, TOLERANCE, beside_box
 
 
 @pytest.fixture(params=ROBOTS)
@@ -22,12 +26,13 @@ def robot(request: pytest.FixtureRequest) -> RobotSpec:
     return load(request.param)
 
 
-def assert_beside_the_box(robot: RobotSpec, bank: Bank, rows: range) -> None:
+def assert_beside_the_box(robot: RobotSpec, bank: Bank, rows: range, name: str = "box_lift") -> None:
     """Palms beside the box and facing it, nothing touches it wherever Table 4 puts it, joints within limits."""
     box = ObjectSpec("box", "box", (0.189, 0.252, 0.168), mass=0.1, position=(0.4, 0.0, 0.085))
     model = build_spec(Scene(robot, objects=(box,))).compile()
     data = mujoco.MjData(model)  # type: ignore[attr-defined]
     low, high = torch.from_numpy(robot.command_limits).T
+    approach = BOX_BANKS[name]
     assert (bank.joint_target >= low - 1e-6).all()
     assert (bank.joint_target <= high + 1e-6).all()
     assert torch.equal(bank.joint_position[:, robot.command_index], bank.joint_target)
@@ -40,42 +45,65 @@ def assert_beside_the_box(robot: RobotSpec, bank: Bank, rows: range) -> None:
         for side, outward in (("left", 1.0), ("right", -1.0)):
             site = data.site(f"palm_{side}")
             x, y, z = site.xpos - BOX_CENTRE
-            assert abs(x) < 0.02 + TOLERANCE
-            assert abs(z) < 0.02 + TOLERANCE
-            assert GAP[0] - TOLERANCE <= y * outward <= GAP[1] + TOLERANCE
+            assert abs(x) < approach.spread[0] + TOLERANCE
+            assert abs(z + approach.drop) < approach.spread[1] + TOLERANCE
+            assert approach.gap[0] - TOLERANCE <= y * outward <= approach.gap[1] + TOLERANCE
             normal, fingers = site.xmat.reshape(3, 3)[:, 0], site.xmat.reshape(3, 3)[:, 2]
             assert normal @ np.array([0.0, -outward, 0.0]) > 0.9
             assert fingers[0] > 0.9
 
 
 def test_a_new_bank_has_the_palms_beside_the_box(robot: RobotSpec, tmp_path: Path) -> None:
-    states = beside_box(robot, count=4, seed=1)
+    made = beside_box(robot, 4, BOX_BANKS["box_lift"], seed=1)
     path = tmp_path / "new.npz"
-    save_bank(path, robot, states)
-    bank = load_bank(str(path), robot)
+    save_bank(path, robot, made, "box_lift")
+    bank = load_bank(str(path), robot, "box_lift")
     assert len(bank) == 4
-    assert torch.allclose(bank.joint_target, torch.from_numpy(states), atol=1e-6)
+    for name in FIELDS:
+        assert torch.equal(getattr(bank, name), getattr(made, name))
     assert_beside_the_box(robot, bank, range(4))
-    assert len({tuple(row) for row in states.round(3)}) == 4
+    assert len({tuple(row) for row in bank.joint_target.numpy().round(3)}) == 4
 
 
 def test_a_box_out_of_reach_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(initial_states, "BOX_CENTRE", (2.0, 0.0, 0.08))
     monkeypatch.setattr(initial_states, "ATTEMPTS", 2)
     with pytest.raises(RuntimeError, match="only 0 of 1 states in 2 tries"):
-        beside_box(load("gr1t2"), count=1)
+        beside_box(load("gr1t2"), 1, BOX_BANKS["box_lift"])
 
 
 def test_the_same_seed_makes_the_same_bank(robot: RobotSpec) -> None:
-    assert np.array_equal(beside_box(robot, count=1, seed=2), beside_box(robot, count=1, seed=2))
+    first, again = (beside_box(robot, 1, BOX_BANKS["box_lift"], seed=2) for _ in range(2))
+    assert torch.equal(first.joint_target, again.joint_target)
 
 
-def test_the_shipped_bank_has_the_palms_beside_the_box(robot: RobotSpec) -> None:
-    bank = load_bank("box_lift", robot)
+@pytest.mark.parametrize("name", BOX_BANKS)
+def test_the_shipped_bank_has_the_palms_beside_the_box(robot: RobotSpec, name: str) -> None:
+    bank = load_bank(name, robot, "box_lift")
     assert len(bank) == 200
-    assert_beside_the_box(robot, bank, range(0, 200, 10))
+    assert_beside_the_box(robot, bank, range(0, 200, 10), name)
 
 
 def test_the_shipped_bank_is_what_the_code_makes(robot: RobotSpec) -> None:
     """Changing the robot or the inverse kinematics means writing the banks anew."""
-    assert np.allclose(beside_box(robot, count=2), load_bank("box_lift", robot).joint_target[:2].numpy(), atol=1e-3)
+    made, shipped = beside_box(robot, 2, BOX_BANKS["box_lift"]), load_bank("box_lift", robot, "box_lift")
+    assert np.allclose(made.joint_target, shipped.joint_target[:2], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"version": 1}, "has version 1; allowed: 2"),
+        ({"task": "juggle"}, "was made for task 'juggle', not 'box_lift'"),
+        ({"robot": load("gr1t2_inspire").table()}, "made for robot 'gr1t2_inspire'"),
+    ],
+)
+def test_a_bank_that_does_not_fit_is_refused(tmp_path: Path, header: Dict[str, Any], message: str) -> None:
+    robot, path = load("gr1t2"), tmp_path / "bank.npz"
+    save_bank(path, robot, load_bank("box_lift", robot, "box_lift"), "box_lift")
+    with np.load(path) as data:
+        arrays = dict(data)
+    arrays["header"] = np.array(json.dumps({**json.loads(str(arrays["header"])), **header}))
+    np.savez_compressed(path, **arrays)
+    with pytest.raises(UserError, match=message):
+        load_bank(str(path), robot, "box_lift")

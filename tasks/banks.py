@@ -1,0 +1,86 @@
+"""Banks of initial hand-object states (arXiv 2502.20396, section C: task-aware initialization): their file format.
+
+A bank is an `.npz` with a JSON header: the version of the format, the task, and the joint table of the robot it was
+made with. It is refused against another robot.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dexsim.errors import UserError
+from dexsim.paths import assets_dir
+from dexsim.robots import RobotSpec
+from dexsim.runs import atomic_path
+
+BANK_VERSION = 2
+FIELDS = ("joint_position", "joint_target", "object_pose", "stage")
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Hand-object states to start episodes from; M states, J moving joints, K objects.
+
+    Attributes:
+        joint_position: (M, J) rad, all moving joints in tree order, coupled ones included.
+        joint_target: (M, 26) rad.
+        object_pose: (M, K, 7) position in m and quaternion w x y z.
+        stage: (M,) int64, which stage of the task a state belongs to; 0 is the first.
+    """
+
+    joint_position: Tensor
+    joint_target: Tensor
+    object_pose: Tensor
+    stage: Tensor
+
+    def __len__(self) -> int:
+        return len(self.joint_target)
+
+
+def from_targets(robot: RobotSpec, targets: np.ndarray, object_pose: np.ndarray) -> Bank:
+    """A bank of states that hold nothing: joints where their targets (M, 26) in rad are, objects at (M, K, 7)."""
+    stored = targets.astype(np.float32).astype(np.float64)
+    joints, stage = robot.expand_coupled(stored), torch.zeros(len(stored), dtype=torch.long)
+    return Bank(torch.from_numpy(joints), torch.from_numpy(stored), torch.from_numpy(object_pose), stage)
+
+
+def save_bank(path: Path, robot: RobotSpec, bank: Bank, task: str) -> None:
+    """Write a bank made for a task, with the robot's joint table."""
+    header = json.dumps({"version": BANK_VERSION, "task": task, "robot": robot.table()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays: Dict[str, Any] = {name: getattr(bank, name).numpy() for name in FIELDS}
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, header=np.array(header), **arrays)
+
+
+def load_bank(name: str, robot: RobotSpec, task: str) -> Bank:
+    """Read a bank: a file, or a name in `assets/banks` (the robot's own one).
+
+    Raises:
+        UserError: no such bank, not a bank, of another version, or made for another task or robot.
+    """
+    path = Path(name) if name.endswith(".npz") else assets_dir() / "banks" / f"{name}_{robot.name}.npz"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in (assets_dir() / "banks").glob("*.npz")))
+        raise UserError(f"task.bank = {name!r}: no file {path}; shipped banks: {known}")
+    try:
+        with np.load(path) as data:
+            header = json.loads(str(data["header"]))
+            version, made_for, table = header["version"], header.get("task"), header["robot"]
+            arrays = {field: torch.from_numpy(data[field]) for field in FIELDS if version == BANK_VERSION}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise UserError(f"task.bank = {name!r}: {path} is not a bank of initial states ({error})") from None
+    if version != BANK_VERSION:
+        raise UserError(f"task.bank = {name!r}: {path.name} has version {version}; allowed: {BANK_VERSION}")
+    if made_for != task:
+        raise UserError(f"task.bank = {name!r}: {path.name} was made for task {made_for!r}, not {task!r}")
+    robot.check_table(table, f"bank {path.name}")
+    return Bank(**arrays)
