@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Optional
+from typing import Literal, Optional, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -55,14 +55,23 @@ class ActionMap(nn.Module):
     Args:
         robot: the robot.
         settings: rates and mode.
+        joints: names of the A joints that an action moves, in canonical order; the others keep their targets. None for
+            all 26.
     """
 
     start: Tensor
     span: Tensor
     reach: Tensor
     lead: Tensor
+    moves: Tensor
+    place: Tensor
 
-    def __init__(self, robot: RobotSpec, settings: Optional[ControlSettings] = None) -> None:
+    def __init__(
+        self,
+        robot: RobotSpec,
+        settings: Optional[ControlSettings] = None,
+        joints: Optional[Sequence[str]] = None,
+    ) -> None:
         """See the class."""
         super().__init__()
         settings = settings or ControlSettings()
@@ -76,6 +85,13 @@ class ActionMap(nn.Module):
         hand = torch.full_like(arm, settings.hand_speed / settings.policy_hz)
         self.register_buffer("reach", torch.where(is_hand, hand, arm))
         self.register_buffer("lead", torch.where(is_hand, torch.ones_like(arm), settings.arm_lead / self.span.abs()))
+        self.num_joints = len(robot.commands)
+        moved = list(robot.commands if joints is None else joints)
+        place = torch.zeros(len(moved), len(robot.commands))
+        place[torch.arange(len(moved)), torch.tensor([robot.commands.index(name) for name in moved])] = 1.0
+        self.moves_all = len(moved) == len(robot.commands)
+        self.register_buffer("place", place)
+        self.register_buffer("moves", place.sum(dim=0) > 0)
 
     def normalize(self, target: Tensor) -> Tensor:
         """Joint positions (..., 26) in rad to 0 .. 1."""
@@ -85,14 +101,20 @@ class ActionMap(nn.Module):
         """Next joint targets.
 
         Args:
-            action: (N, 26) in [-1, 1]; what lies outside is clipped.
+            action: (N, A) in [-1, 1]; what lies outside is clipped.
             previous_target: (N, 26) rad.
-            joint_position: (N, 26) measured, rad. Like `previous_target` without effect in absolute mode.
+            joint_position: (N, 26) measured, rad. In absolute mode it has no effect.
 
         Returns:
             (N, 26) rad, within limits.
         """
         action = action.clamp(-1.0, 1.0)
+        if self.moves_all:
+            return self._next(action, previous_target, joint_position)
+        target = self._next(action @ self.place, previous_target, joint_position)
+        return torch.where(self.moves, target, previous_target)
+
+    def _next(self, action: Tensor, previous_target: Tensor, joint_position: Tensor) -> Tensor:
         if not self.relative:
             return self.start + (action + 1) / 2 * self.span
         measured = self.normalize(joint_position)

@@ -17,7 +17,7 @@ from dexsim.randomization import RandomForce, RandomizationSettings, draw_parame
 from dexsim.rng import EpisodeDraws
 from dexsim.robots import RobotSpec
 from dexsim.runs import atomic_path
-from dexsim.symmetry import Mirror, mirror_commands, mirror_group
+from dexsim.symmetry import Mirror, mirrors
 from dexsim.world import RobotTensors, Task, World, weighted_sum
 
 log = logging.getLogger(__name__)
@@ -74,18 +74,21 @@ class Env:
         self.task, self.backend, self.control, self.randomization = task, backend, control, randomization
         self.dump_dir, self.nonfinite_count = dump_dir, 0
         self.robot: RobotSpec = backend.scene.robot
-        self.num_envs, self.num_actions = backend.num_envs, len(self.robot.commands)
+        self.num_envs = backend.num_envs
+        self.joints = tuple(self.robot.commands if task.joints is None else task.joints)
+        self.num_actions = len(self.joints)
         self.dt = 1.0 / control.policy_hz
         self.max_episode_length = round(task.episode_s * control.policy_hz)
         self._hold_steps = max(1, round(task.hold_s * control.policy_hz))
         self._substeps = control.substeps(backend.scene.timestep)
-        self.action_map = ActionMap(self.robot, control)
+        self.action_map = ActionMap(self.robot, control, self.joints)
         width = observations.widths(self.robot, len(backend.scene.objects))
         self.obs_layout = observations.layout(task.actor, width)
         self.state_layout = observations.layout(task.critic, width)
         self.num_obs, self.num_states = observations.size_of(self.obs_layout), observations.size_of(self.state_layout)
+        self._mirror = mirrors(self.robot, self.obs_layout, self.state_layout) if task.two_sided else None
         self._obs_noise = self._noise_scale()
-        self._nominal = parameters.nominal(backend.scene)
+        self._nominal, self._choices = parameters.nominal(backend.scene), parameters.Choices(backend.scene)
         self._allocate()
         self.seed(seed)
 
@@ -105,7 +108,7 @@ class Env:
     def _allocate(self) -> None:
         count, objects = self.num_envs, len(self.backend.scene.objects)
         actions = (count, self.num_actions)
-        self._target = torch.zeros(actions)
+        self._target = torch.zeros(count, len(self.robot.commands))  # as the policy sees it: maybe in the mirror
         self._applied = torch.zeros(actions)
         self._frame = torch.zeros(count, self.num_obs)
         self._episode = torch.full((count,), -1, dtype=torch.long)
@@ -124,6 +127,7 @@ class Env:
             action=torch.zeros(actions),
             previous_action=torch.zeros(actions),
             dt=self.dt,
+            mirrored=torch.zeros(count, dtype=torch.bool),
         )
         self._stages: Tensors = {name: torch.zeros(count, dtype=torch.bool) for name in self.task.stage_names}
 
@@ -151,15 +155,19 @@ class Env:
         world = self._world
         self._episode[env_ids] += 1
         draws = EpisodeDraws(self._seed, env_ids, self._episode[env_ids])
-        values = draw_parameters(self.randomization, self._nominal, draws)
-        if self.randomization.changes_parameters:
+        values = draw_parameters(self.randomization, self._nominal, draws, self._choices)
+        if self.randomization.changes_parameters or self._choices.any:
             self.backend.set_parameters(env_ids, values)
         for name, value in values.items():
             world.parameters[name][env_ids] = value
         start = self.task.start(draws, values, self.randomization)
         self.backend.reset(env_ids, start.state)
         world.goal[env_ids], world.initial_object[env_ids] = start.goal, start.state.object_pose
-        self._target[env_ids] = start.state.joint_target.float()
+        target = start.state.joint_target.float()
+        if start.mirrored is not None:
+            world.mirrored[env_ids] = start.mirrored
+            target = self._seen("commands", target, start.mirrored)
+        self._target[env_ids] = target
         for buffer in (world.step, world.action, world.previous_action, self._applied, self._held, self._return):
             buffer[env_ids] = 0
         self._force.wrench[env_ids] = 0
@@ -195,7 +203,9 @@ class Env:
             "robot": self.robot.table(),
             "policy_hz": self.control.policy_hz,
             "action_mode": self.control.action_mode,
-            "action": "26 values in [-1, 1] in the order of robot.commands; hands 0 (open) .. 1 (closed) if normalized",
+            "action": "values in [-1, 1], one for each of action_joints; hands 0 (open) .. 1 (closed) if normalized",
+            "action_joints": list(self.joints),
+            "two_sided": self.task.two_sided,
             "observation": {name: [s.start, s.stop] for name, s in self.obs_layout.items()},
             "state": {name: [s.start, s.stop] for name, s in self.state_layout.items()},
             "units": {"joint_position": "fraction of range, -1 .. 1", "object_position": "m", "joint_target": "rad"},
@@ -205,11 +215,7 @@ class Env:
         """Mirror images of "obs", "states" and "actions", or None where the task is not left-right symmetric."""
         if not self.task.symmetric:
             return None
-        return {
-            "obs": mirror_group(self.obs_layout, self.robot),
-            "states": mirror_group(self.state_layout, self.robot),
-            "actions": Mirror(mirror_commands(self.robot)),
-        }
+        return mirrors(self.robot, self.obs_layout, self.state_layout)
 
     def get_state(self) -> Dict[str, Any]:
         """Everything needed to go on exactly from here."""
@@ -262,11 +268,11 @@ class Env:
         self._applied = applied
         if setting.action_noise:
             applied = applied + setting.action_noise * torch.randn(applied.shape, generator=self._generator)
-        measured = world.state.joint_position[:, world.tensors.command_index].float()
+        measured = self._seen("commands", world.state.joint_position[:, world.tensors.command_index].float())
         self._target = self.action_map(applied, self._target, measured)
 
     def _simulate(self) -> Tensor:
-        self.backend.set_joint_targets(self._target)
+        self.backend.set_joint_targets(self._seen("commands", self._target))
         if self._force.active:
             self.backend.apply_wrench(self._force.step(self._world.parameters["object_mass"], self._generator))
         bad = self.backend.step(self._substeps)
@@ -305,8 +311,8 @@ class Env:
         """Terminal observations and episode facts, then the reset; entries are valid where `done`."""
         world = self._world
         info: Dict[str, Any] = {
-            "final_obs": observations.assemble(self.task.actor, world).nan_to_num(),
-            "final_states": observations.assemble(self.task.critic, world).nan_to_num(),
+            "final_obs": self._group("obs").nan_to_num(),
+            "final_states": self._group("states").nan_to_num(),
             "success": success,
             "picked_up": self._stages["picked_up"].clone(),
             "stages": {name: reached.clone() for name, reached in self._stages.items()},
@@ -320,15 +326,26 @@ class Env:
 
     def _observe(self, fresh: Tensor) -> Tensors:
         """Both groups; noise and frame lag on the actor's. `fresh` (N,) marks new episodes: they have no last frame."""
-        frame = observations.assemble(self.task.actor, self._world)
+        frame = self._group("obs")
         if self._obs_noise is not None:
             frame = frame + self._obs_noise * torch.randn(frame.shape, generator=self._generator)
         if self.randomization.frame_lag:
             late = torch.rand(self.num_envs, 1, generator=self._generator) < self.randomization.frame_lag
             frame = torch.where(late & ~fresh[:, None], self._frame, frame)
         self._frame = frame.clone()  # the caller may write to what it was given
-        return {"obs": frame, "states": observations.assemble(self.task.critic, self._world)}
+        return {"obs": frame, "states": self._group("states")}
+
+    def _group(self, name: str) -> Tensor:
+        terms = self.task.actor if name == "obs" else self.task.critic
+        return self._seen(name, observations.assemble(terms, self._world))
+
+    def _seen(self, name: str, values: Tensor, mirrored: Optional[Tensor] = None) -> Tensor:
+        """Values (n, k) of the robot as the policy sees them, or the other way round: in the mirror where it does."""
+        if self._mirror is None:
+            return values
+        where = self._world.mirrored if mirrored is None else mirrored
+        return torch.where(where[:, None], self._mirror[name](values), values)
 
 
 _BUFFERS = ("_target", "_applied", "_frame", "_episode", "_held", "_return")
-_WORLD_BUFFERS = ("goal", "initial_object", "step", "action", "previous_action")
+_WORLD_BUFFERS = ("goal", "initial_object", "step", "action", "previous_action", "mirrored")

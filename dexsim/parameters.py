@@ -38,6 +38,8 @@ PARAMETERS: Dict[str, Parameter] = {
         Parameter("object_mass", "kg", "object", (1e-3, 50.0)),
         Parameter("object_friction", "1", "object", (0.0, 5.0)),
         Parameter("object_size", "m", "object_axis", (1e-3, 2.0)),
+        # Which of `ObjectSpec.choices` it is.
+        Parameter("object_choice", "1", "object", (0.0, 63.0)),
     )
 }
 HAND_FRICTION = 1.0
@@ -53,8 +55,34 @@ def nominal(scene: Scene) -> Dict[str, Tensor]:
         "object_mass": [item.mass for item in scene.objects],
         "object_friction": [item.friction for item in scene.objects],
         "object_size": [extent for item in scene.objects for extent in item.size],
+        "object_choice": [0.0 for _ in scene.objects],
     }
     return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
+
+
+class Choices:
+    """Nominal values of what may lie in the place of each object.
+
+    Args:
+        scene: the scene.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        """See the class."""
+        self.counts = [len(item.choices) for item in scene.objects]
+        self.any = any(count > 1 for count in self.counts)
+        fill = [item.choices + (item,) * (max(self.counts) - len(item.choices)) for item in scene.objects]
+        self._tables = {
+            "object_mass": torch.tensor([[c.mass for c in row] for row in fill], dtype=torch.float64),
+            "object_friction": torch.tensor([[c.friction for c in row] for row in fill], dtype=torch.float64),
+            "object_size": torch.tensor([[c.size for c in row] for row in fill], dtype=torch.float64),
+        }
+
+    def values(self, choice: Tensor) -> Dict[str, Tensor]:
+        """Nominal parameters (n, k) of the objects that were chosen, (n, K) int64."""
+        item = torch.arange(len(self.counts))
+        values = {name: table[item, choice].flatten(1) for name, table in self._tables.items()}
+        return {**values, "object_choice": choice.to(torch.float64)}
 
 
 def repeat(values: Mapping[str, Tensor], count: int) -> Dict[str, Tensor]:

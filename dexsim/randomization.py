@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from dexsim.errors import require
-from dexsim.parameters import PARAMETERS, repeat
+from dexsim.parameters import PARAMETERS, Choices, repeat
 from dexsim.rng import EpisodeDraws
 
 Range = Tuple[float, float]
@@ -89,10 +89,23 @@ class RandomizationSettings:
 
 
 def draw_parameters(
-    settings: RandomizationSettings, nominal: Mapping[str, Tensor], draws: EpisodeDraws
+    settings: RandomizationSettings,
+    nominal: Mapping[str, Tensor],
+    draws: EpisodeDraws,
+    choices: Optional[Choices] = None,
 ) -> Dict[str, Tensor]:
-    """Physical parameters of some episodes: name -> (n, k); those that do not vary are at nominal."""
+    """Physical parameters of some episodes: name -> (n, k); those that do not vary are at nominal.
+
+    Args:
+        settings: what varies.
+        nominal: name -> (k,).
+        draws: of the episodes.
+        choices: the objects that there are to choose from, each as likely as the others.
+    """
     values = repeat(nominal, len(draws))
+    if choices and choices.any:
+        drawn = [draws.index(f"object_choice_{i}", count) for i, count in enumerate(choices.counts)]
+        values.update(choices.values(torch.stack(drawn, dim=1)))
     for name in ("object_mass", "object_friction", "hand_friction"):
         interval = getattr(settings, name)
         if interval:

@@ -38,6 +38,7 @@ class ObjectSpec:
         friction: sliding friction coefficient.
         position: initial centre in m.
         rgba: colour when drawn.
+        alternatives: what may lie in its place, environment by environment: parameter `object_choice`, 0 for itself.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ObjectSpec:
     friction: float = 1.0
     position: Tuple[float, float, float] = (0.4, 0.0, 0.1)
     rgba: Tuple[float, float, float, float] = (0.85, 0.55, 0.25, 1.0)
+    alternatives: Tuple[ObjectSpec, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse shapes that no backend builds and sizes that are none."""
@@ -54,6 +56,11 @@ class ObjectSpec:
             raise UserError(f"object {self.name!r}: shape {self.shape!r}; allowed: {', '.join(SHAPES)}")
         if min(self.size) <= 0 or self.mass <= 0:
             raise UserError(f"object {self.name!r}: size {self.size} and mass {self.mass} must be positive")
+
+    @property
+    def choices(self) -> Tuple[ObjectSpec, ...]:
+        """Itself, then its alternatives."""
+        return (self, *self.alternatives)
 
 
 @dataclass(frozen=True)

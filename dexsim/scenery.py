@@ -29,10 +29,11 @@ TABLE_COLOR, BONE_COLOR, STAND_COLOR = (0.76, 0.68, 0.58, 1), (0.62, 0.64, 0.68,
 
 @dataclass(frozen=True)
 class Frame:
-    """What is drawn: positions as in MuJoCo's qpos (nq,), each object's full extents in m (K, 3), the marks."""
+    """What is drawn: positions as in MuJoCo's qpos (nq,), each object's extents in m (K, 3) and shape, the marks."""
 
     qpos: np.ndarray
     sizes: np.ndarray
+    shapes: Tuple[str, ...]
     spheres: Tuple[Sphere, ...] = ()
     segments: Tuple[Segment, ...] = ()
 

@@ -46,6 +46,13 @@ def mirror_commands(robot: RobotSpec) -> Entries:
     return entries
 
 
+def mirrors(robot: RobotSpec, obs: Dict[str, slice], states: Dict[str, slice]) -> Dict[str, Mirror]:
+    """Mirror images of "obs" and "states", laid out so, of "commands" (26 joint positions, rad too) and "actions"."""
+    commands = Mirror(mirror_commands(robot))
+    groups = {"obs": mirror_group(obs, robot), "states": mirror_group(states, robot)}
+    return {**groups, "commands": commands, "actions": commands}
+
+
 def mirror_group(layout: Dict[str, slice], robot: RobotSpec) -> Mirror:
     """Of an observation group laid out by `dexsim.observations.layout`."""
     size = max(s.stop for s in layout.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Dict, FrozenSet, Mapping, Protocol, Tuple
+from typing import Callable, Dict, FrozenSet, Mapping, Optional, Protocol, Tuple
 
 import torch
 from torch import Tensor
@@ -38,9 +38,10 @@ class World:
         goal: (N, 3) where the object should go, m.
         initial_object: (N, K, 7) object poses at the episode's start.
         step: (N,) int64 policy steps since the episode's start.
-        action: (N, 26) the policy's last action in [-1, 1], without noise.
-        previous_action: (N, 26) the one before.
+        action: (N, A) the policy's last action in [-1, 1], without noise.
+        previous_action: (N, A) the one before.
         dt: policy period in s.
+        mirrored: (N,) bool, whether the policy sees this episode in the mirror (`Task.two_sided`).
     """
 
     robot: RobotSpec
@@ -54,6 +55,7 @@ class World:
     action: Tensor
     previous_action: Tensor
     dt: float
+    mirrored: Tensor
 
     def object_size(self, index: int = 0) -> Tensor:
         """(N, 3) full extents of one object in m."""
@@ -70,10 +72,12 @@ class Start:
     Attributes:
         state: joints and objects.
         goal: (n, 3) m.
+        mirrored: (n,) bool for a two-sided task.
     """
 
     state: InitialState
     goal: Tensor
+    mirrored: Optional[Tensor] = None
 
 
 class Task(Protocol):
@@ -88,6 +92,9 @@ class Task(Protocol):
         rewards: name -> (weight, term); each is logged.
         stage_names: the keys of `stages`, in order; "picked_up" among them.
         symmetric: whether its mirror image in the x-z plane is the same task.
+        two_sided: whether episodes come in two mirror images, one with each hand in the main part: the policy sees and
+            acts in the mirror where `Start.mirrored` says so, and so always plays the same part.
+        joints: names of the joints that the policy moves, None for all; for a two-sided task as the policy sees them.
         capabilities: what the backend must be able to do.
     """
 
@@ -99,6 +106,8 @@ class Task(Protocol):
     rewards: Mapping[str, Tuple[float, Term]]
     stage_names: Tuple[str, ...]
     symmetric: bool
+    two_sided: bool
+    joints: Optional[Tuple[str, ...]]
     capabilities: FrozenSet[str]
 
     def scene(self, robot: RobotSpec, timestep: float) -> Scene:

@@ -38,7 +38,9 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
     robot = load(settings.build(RobotSettings, checkpoint.config["robot"], "robot").name)
     robot.check_table(checkpoint.spec_table["robot"], f"checkpoint {checkpoint.path}")
     control = settings.build(ControlSettings, checkpoint.config["control"], "control")
-    manifest = export(checkpoint, ActionMap(robot, control), run.path / "policy.onnx")
+    manifest = export(
+        checkpoint, ActionMap(robot, control, checkpoint.spec_table["action_joints"]), run.path / "policy.onnx"
+    )
     if manifest["max_error"] is not None:
         run.result("max_error", manifest["max_error"], "1")
     logger.info("policy of frame %d: %s", checkpoint.frame, run.path / "policy.onnx")

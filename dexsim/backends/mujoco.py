@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dexsim import parameters
 from dexsim.backends.base import InitialState, SimState
-from dexsim.backends.mujoco_model import build_spec, geom_size, principal_inertia
+from dexsim.backends.mujoco_model import build_spec, geom_size, geom_type, principal_inertia
 from dexsim.rotations import quat_rotate
 from dexsim.scene import Scene
 
@@ -75,6 +75,8 @@ class MujocoBackend:
         self._gain, self._bias = batch.expand("actuator_gainprm"), batch.expand("actuator_biasprm")
         self._friction, self._size = batch.expand("geom_friction"), batch.expand("geom_size")
         self._mass, self._inertia = batch.expand("body_mass"), batch.expand("body_inertia")
+        if any(item.alternatives for item in self.scene.objects):
+            self._type = batch.expand("geom_type")
         nominal = parameters.nominal(self.scene)
         self.values = parameters.repeat(nominal, self.num_envs)
         self.set_parameters(torch.arange(self.num_envs), parameters.repeat(nominal, self.num_envs))
@@ -148,7 +150,7 @@ class MujocoBackend:
             self._friction[column, self._hand_geoms, 0] = values["hand_friction"]
         if "object_friction" in values:
             self._friction[column, self._geoms, 0] = values["object_friction"]
-        if "object_mass" in values or "object_size" in values:
+        if not values.keys().isdisjoint(("object_mass", "object_size", "object_choice")):
             self._set_objects(ids)
 
     def _set_objects(self, ids: np.ndarray) -> None:
@@ -156,11 +158,18 @@ class MujocoBackend:
         count = len(self.scene.objects)
         mass = self.values["object_mass"].numpy()[ids]
         size = self.values["object_size"].numpy()[ids].reshape(len(ids), count, 3)
+        choice = self.values["object_choice"].numpy()[ids]
         for i, item in enumerate(self.scene.objects):
             body, geom = self._bodies[i], self._geoms[i]
             self._mass[ids, body] = mass[:, i]
-            self._inertia[ids, body] = principal_inertia(item.shape, mass[:, i], size[:, i])
-            self._size[ids, geom] = geom_size(item.shape, size[:, i])
+            for shape in sorted({option.shape for option in item.choices}):
+                numbers = [number for number, option in enumerate(item.choices) if option.shape == shape]
+                rows = np.isin(choice[:, i], numbers) if item.alternatives else slice(None)
+                some = ids[rows]
+                if item.alternatives:
+                    self._type[some, geom] = geom_type(shape)
+                self._inertia[some, body] = principal_inertia(shape, mass[rows, i], size[rows, i])
+                self._size[some, geom] = geom_size(shape, size[rows, i])
         self.batch.set_const(ids.astype(np.int32))
 
     # -- the rest ------------------------------------------------------------------------------------------------------

@@ -59,13 +59,12 @@ def _add_table(spec: Any, table: Table) -> None:
 
 
 def _add_object(spec: Any, item: ObjectSpec) -> None:
-    import mujoco
 
     body = spec.worldbody.add_body(name=item.name, pos=item.position)
     body.add_freejoint(name=f"{item.name}_free")
     body.add_geom(
         name=item.name,
-        type=getattr(mujoco.mjtGeom, GEOM_TYPES[item.shape]),
+        type=geom_type(item.shape),
         size=geom_size(item.shape, np.array(item.size)),
         mass=item.mass,
         friction=(item.friction, *SPIN_AND_ROLL),
@@ -89,6 +88,13 @@ def _add_contact_sensor(spec: Any, scene: Scene, pair: ContactPair) -> None:
     sensor.objname, sensor.refname = pair.first, pair.second
     found_only, no_reduction, slots = 1, 0, 1
     sensor.intprm[:3] = [found_only, no_reduction, slots]
+
+
+def geom_type(shape: str) -> Any:
+    """MuJoCo's type of a shape's geom."""
+    import mujoco
+
+    return getattr(mujoco.mjtGeom, GEOM_TYPES[shape])
 
 
 def geom_size(shape: str, size: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
+from dexsim.actions import ActionMap
 from dexsim.errors import UserError
 from dexsim.rl.checkpoint import Checkpoint
 from dexsim.rl.player import Policy
@@ -29,21 +30,21 @@ class Controller(nn.Module):
 
     Args:
         policy: (N, num_obs) -> (N, num_actions) in [-1, 1].
-        action_map: Action, previous targets and measured joint positions -> next targets, each (N, num_actions).
+        action_map: Action (N, num_actions), previous targets and measured positions, each (N, 26) -> next targets.
     """
 
-    def __init__(self, policy: Policy, action_map: nn.Module) -> None:
+    def __init__(self, policy: Policy, action_map: ActionMap) -> None:
         super().__init__()
         self.policy = policy
         self.action_map = action_map
 
     def forward(self, obs: Tensor, previous_target: Tensor, joint_position: Tensor) -> Tuple[Tensor, Tensor]:
-        """Return the action in [-1, 1] and the joint targets, each (N, num_actions)."""
+        """Return the action (N, num_actions) in [-1, 1] and the joint targets (N, 26)."""
         action = self.policy(obs)
         return action, self.action_map(action, previous_target, joint_position)
 
 
-def export(checkpoint: Checkpoint, action_map: nn.Module, path: Path) -> Dict[str, Any]:
+def export(checkpoint: Checkpoint, action_map: ActionMap, path: Path) -> Dict[str, Any]:
     """Write `path` (ONNX, any batch size) and, beside it, its manifest with the suffix `.json`.
 
     Args:
@@ -72,7 +73,7 @@ def export(checkpoint: Checkpoint, action_map: nn.Module, path: Path) -> Dict[st
 def _manifest(checkpoint: Checkpoint, controller: Controller, path: Path) -> Dict[str, Any]:
     policy = controller.policy
     config = json.dumps(checkpoint.config, sort_keys=True)
-    joints = ["batch", policy.num_actions]
+    actions, joints = ["batch", policy.num_actions], ["batch", controller.action_map.num_joints]
     return {
         "model": path.name,
         "model_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -80,7 +81,7 @@ def _manifest(checkpoint: Checkpoint, controller: Controller, path: Path) -> Dic
         "version": checkpoint.version,
         "frame": checkpoint.frame,
         "inputs": {"obs": ["batch", policy.num_obs], "previous_target": joints, "joint_position": joints},
-        "outputs": {"action": joints, "joint_target": joints},
+        "outputs": {"action": actions, "joint_target": joints},
         **checkpoint.spec_table,
     }
 
@@ -139,5 +140,5 @@ def _example(controller: Controller, batch: int) -> Tuple[Tensor, ...]:
     """Return observations as the policy has met them, and some beyond, with previous targets and joint positions."""
     policy, random = controller.policy, torch.Generator().manual_seed(0)
     spread = 3.0 * torch.randn(batch, policy.num_obs, generator=random)
-    joints = torch.randn(2, batch, policy.num_actions, generator=random)
+    joints = torch.randn(2, batch, controller.action_map.num_joints, generator=random)
     return policy.mean + policy.std * spread, joints[0], joints[1]

@@ -383,3 +383,26 @@ def test_contacts_are_reported_by_pair_and_at_once(engine: BackendSettings) -> N
     assert not backend.state.contact[2].any()
     backend.step(60)
     assert backend.state.contact.tolist() == [[False] * 3, [True, False, False], [True, False, False]]
+
+
+def test_an_environment_s_choice_of_object_decides_its_shape(engine: BackendSettings) -> None:
+    """A box, a ball and a can in one batch: each rests at its own height, and only the ball rolls."""
+    ball = ObjectSpec("ball", "sphere", (0.06, 0.06, 0.06), mass=0.1)
+    can = ObjectSpec("can", "cylinder", (0.07, 0.07, 0.12), mass=0.3)
+    item = replace(BOX, alternatives=(ball, can))
+    backend = build(engine, 3, item)
+    choice = torch.tensor([[0], [1], [2]])
+    values = parameters.Choices(backend.scene).values(choice)
+    assert torch.equal(values["object_size"], torch.tensor([BOX.size, ball.size, can.size], dtype=torch.float64))
+    backend.set_parameters(torch.arange(3), values)
+    drive(backend, at((0.5, 0.0, 0.065), num_envs=3))
+    backend.step(200)
+    height = torch.tensor([0.04, 0.03, 0.06], dtype=torch.float64)
+    assert torch.allclose(backend.state.object_pose[:, 0, 2], height, atol=1e-3)
+    push = torch.zeros(3, 1, 6)
+    push[:, 0, 0] = 0.2 * 9.81 * values["object_mass"][:, 0]
+    backend.apply_wrench(push)
+    backend.step(60)
+    moved = backend.state.object_pose[:, 0, 0] - 0.5
+    assert moved[1] > 0.05
+    assert moved[[0, 2]].abs().max() < 0.01

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -26,12 +26,16 @@ SETTINGS = PpoSettings(actor=LearnerSettings(units=(32, 16)), critic=LearnerSett
 class Relative(nn.Module):
     """Targets move by up to a tenth, and stay near the joints."""
 
+    num_joints = 3
+
     def forward(self, action: torch.Tensor, previous: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
         return position + (previous + 0.1 * action - position).clamp(-0.5, 0.5)
 
 
 class Absolute(nn.Module):
     """Actions are targets; the other inputs are without effect."""
+
+    num_joints = 3
 
     def forward(self, action: torch.Tensor, previous: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
         return 2.0 * action
@@ -71,7 +75,7 @@ def test_policy_equals_the_player_of_rl_games(run_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("action_map", [Relative(), Absolute()])
-def test_export(run_dir: Path, tmp_path: Path, action_map: nn.Module) -> None:
+def test_export(run_dir: Path, tmp_path: Path, action_map: Any) -> None:
     import onnxruntime
 
     manifest = export.export(checkpoint.load(run_dir), action_map, tmp_path / "policy.onnx")
@@ -87,7 +91,7 @@ def test_export(run_dir: Path, tmp_path: Path, action_map: nn.Module) -> None:
 
 
 def test_manifest(run_dir: Path, tmp_path: Path) -> None:
-    export.export(checkpoint.load(run_dir), Relative(), tmp_path / "policy.onnx")
+    export.export(checkpoint.load(run_dir), cast("Any", Relative()), tmp_path / "policy.onnx")
     manifest = json.loads((tmp_path / "policy.json").read_text())
     assert [joint["name"] for joint in manifest["joints"]] == ["x", "y", "z"]
     assert manifest["rates"] == {"policy_hz": 10.0}
@@ -101,5 +105,5 @@ def test_manifest(run_dir: Path, tmp_path: Path) -> None:
 def test_an_export_that_differs_is_refused(run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "TOLERANCE", -1.0)
     with pytest.raises(RuntimeError, match="differs from torch"):
-        export.export(checkpoint.load(run_dir), Relative(), tmp_path / "policy.onnx")
+        export.export(checkpoint.load(run_dir), cast("Any", Relative()), tmp_path / "policy.onnx")
     assert not list(tmp_path.iterdir())
