@@ -111,6 +111,15 @@ def atomic_path(path: Union[str, Path]) -> Iterator[Path]:
             temporary.unlink()
 
 
+def remove_stale(folder: Path) -> None:
+    """Removes what `atomic_path` left in a folder where a process was killed in the middle of a write."""
+    for path in folder.glob(".*.tmp*"):
+        match = re.fullmatch(r"\..+\.(\d+)\.tmp(\.[^.]+)?", path.name)
+        if match and not _is_alive(int(match.group(1))):
+            with contextlib.suppress(OSError):  # a folder that is only read does no harm
+                path.unlink()
+
+
 def atomic_write(path: Union[str, Path], data: Union[bytes, str]) -> None:
     """Writes a whole file, or nothing of it; text as UTF-8."""
     with atomic_path(path) as temporary:
@@ -148,6 +157,16 @@ def _make_unique(path: Path) -> Path:
 
 def _finite(value: float) -> Optional[float]:
     return float(value) if math.isfinite(value) else None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's process; no process at all, and no name of ours
+        pass
+    return True
 
 
 def _fsync(path: Path) -> None:

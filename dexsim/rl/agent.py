@@ -22,6 +22,7 @@ from dexsim.errors import require
 from dexsim.rl.checkpoint import Checkpoint, CheckpointFolder, random_state, set_random_state
 from dexsim.rl.ppo import PpoSettings, rl_games_params
 from dexsim.rl.vecenv import VecEnv
+from dexsim.runs import remove_stale
 
 if TYPE_CHECKING:
     from dexsim.env import Env
@@ -202,6 +203,7 @@ class PpoAgent(A2CAgent):
     def resume(self, checkpoint: Checkpoint) -> None:
         """Continue a run as if it had never been stopped."""
         self.set_full_state_weights(checkpoint.state)
+        remove_stale(checkpoint.path.parent)
         self.algo_observer.continue_curve(checkpoint.path.parent.parent, checkpoint.frame)
 
     def get_full_state_weights(self) -> Dict[str, Any]:

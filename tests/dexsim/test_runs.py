@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,6 +97,17 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path):
         raise RuntimeError("power cut")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_only_what_a_killed_write_left_is_stale(tmp_path: Path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    stale = {f".last.{dead.pid}.tmp.pt", f".config.{dead.pid}.tmp"}
+    kept = {"last.pt", f".last.{os.getpid()}.tmp.pt", ".notes.tmp.txt", f"last.{dead.pid}.tmp.pt", f".{dead.pid}.pt"}
+    for name in stale | kept:
+        (tmp_path / name).touch()
+    runs.remove_stale(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == kept
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Dict, Optional
 
@@ -104,6 +106,17 @@ def test_ctrl_c_ends_the_epoch_with_a_checkpoint(tmp_path: Path) -> None:
     assert agent.learn()
     assert checkpoint.load(tmp_path).frame == 4_096
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_resuming_removes_what_a_kill_left(tmp_path: Path) -> None:
+    trained(make_agent(tmp_path / "first", frames=1_024))
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    stale = tmp_path / "first" / "checkpoints" / f".last.{dead.pid}.tmp.pt"
+    stale.touch()
+    make_agent(tmp_path / "second", frames=2_048).resume(checkpoint.load(tmp_path / "first"))
+    assert not stale.exists()
+    assert checkpoint.load(tmp_path / "first").frame == 1_024
 
 
 def test_minutes_end_training(tmp_path: Path) -> None:
