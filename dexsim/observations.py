@@ -54,7 +54,7 @@ def fingertip_position(world: World) -> Tensor:
 
 
 def randomization_scales(world: World) -> Tensor:
-    """(N, 5) object mass, friction and the 3 size scales, as ratios to nominal."""
+    """(N, 5 * K) mass, friction and 3 size scales of the K objects, as ratios to nominal: all masses come first."""
     names = ("object_mass", "object_friction", "object_size")
     return torch.cat([world.parameters[n][:, : len(world.nominal[n])] / world.nominal[n] for n in names], dim=1)
 
