@@ -18,7 +18,8 @@ class ControlSettings:
 
     Attributes:
         policy_hz: policy steps a second; the robot's is 5 (recipe, hardware).
-        action_mode: "relative": an action moves the last target; "absolute": it is the target.
+        action_mode: "relative": an action moves the last target; "absolute": it is the target, and `arm_speed`,
+            `hand_speed` and `arm_lead` have no effect.
         arm_speed: relative mode: how fast an arm joint's target moves at action 1, rad/s.
         hand_speed: relative mode: how fast a hand joint's normalized target moves at action 1, 1/s.
         arm_lead: relative mode: how far an arm joint's target may lie from its measured position, rad. Without a bound
