@@ -17,7 +17,7 @@ class ControlSettings:
     """Rates and the meaning of an action.
 
     Attributes:
-        policy_hz: policy steps a second; the robot's is 5 (recipe, hardware).
+        policy_hz: policy steps a second; the robot's is 5 (arXiv 2502.20396).
         action_mode: "relative": an action moves the last target; "absolute": it is the target, and `arm_speed`,
             `hand_speed` and `arm_lead` have no effect.
         arm_speed: relative mode: how fast an arm joint's target moves at action 1, rad/s.

@@ -1,4 +1,4 @@
-"""Domain randomization: Table 4 of the recipe, but for its camera rows.
+"""Domain randomization: Table 4 of arXiv 2502.20396, but for its camera rows.
 
 How its units are read here:
 

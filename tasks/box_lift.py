@@ -1,4 +1,4 @@
-"""Box lift: two hands lift a box that is too large for one (recipe, tasks)."""
+"""Box lift: two hands lift a box that is too large for one (arXiv 2502.20396)."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class BoxLiftSettings:
 class BoxLift:
     """`dexsim.world.Task`: the box's centre within 5 cm of its goal 17.5 cm up, upright, for the last second.
 
-    The groups of observations are the recipe's (section C): the actor sees the object's position and the joints.
+    The groups of observations are the paper's (section C): the actor sees the object's position and the joints.
 
     Args:
         settings: the config section.

@@ -1,4 +1,4 @@
-"""Contact markers ("contact stickers", recipe section B): points on an object's surface, generated from its size.
+"""Contact markers ("contact stickers", arXiv 2502.20396, section B): points on an object's surface, from its size.
 
 Figure 5 of the paper moves them to change how a box is lifted; the three placements are `PLACEMENTS`.
 """

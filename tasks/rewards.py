@@ -7,7 +7,9 @@ from torch import Tensor
 
 
 def contact(fingertips: Tensor, markers: Tensor, sharpness: float) -> Tensor:
-    """Contact goal of one hand (recipe, section B): sum_i 1 / (1 + sharpness * min_j |marker_j - fingertip_i|).
+    """Contact goal of one hand (arXiv 2502.20396, section B).
+
+    It is sum_i 1 / (1 + sharpness * min_j |marker_j - fingertip_i|).
 
     Args:
         fingertips: (N, f, 3) m.
@@ -22,7 +24,7 @@ def contact(fingertips: Tensor, markers: Tensor, sharpness: float) -> Tensor:
 
 
 def closeness(position: Tensor, goal: Tensor, reach: float) -> Tensor:
-    """Object goal (recipe, section B): penalizes the distance of the object (N, 3) from its goal (N, 3).
+    """Object goal (arXiv 2502.20396, section B): penalizes the distance of the object (N, 3) from its goal (N, 3).
 
     1 at the goal, falling in proportion to the distance to 0 at `reach` (m) and beyond: the penalty with an offset, so
     that ending an episode early never pays.

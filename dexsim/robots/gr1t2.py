@@ -37,7 +37,7 @@ ARM = ("shoulder_pitch", "shoulder_roll", "shoulder_yaw", "elbow_pitch", "wrist_
 HAND = ("thumb_proximal_yaw", "thumb_proximal_pitch", "index_proximal", "middle_proximal", "ring_proximal",
         "pinky_proximal")  # fmt: skip
 FINGERS = ("thumb", "index", "middle", "ring", "pinky")
-# The recipe's contact reward uses four fingertips a hand (section B).
+# The paper's contact reward uses four fingertips a hand (arXiv 2502.20396, section B).
 CONTACT_FINGERS = FINGERS[:4]
 
 # Inspire's palm meshes are drawn, and their inertia is given, in a frame rotated against the link (vendor's URDF).
@@ -123,7 +123,7 @@ def _commands() -> Tuple[str, ...]:
 
 def _joint(values: Dict[str, Any]) -> Joint:
     name, kind = values["name"], values["type"]
-    # Waist, head and legs do not move in the tasks (recipe, hardware).
+    # Waist, head and legs do not move in the paper's tasks.
     if kind == "fixed" or name.startswith(("waist", "head")):
         return Joint(
             name, "fixed", values["parent"], values["child"], tuple(values["origin_m"]), tuple(values["rpy_rad"])

@@ -86,7 +86,7 @@ class Joint:
 
 @dataclass(frozen=True)
 class Coupling:
-    """An underactuated joint q_joint = k * q_source + b, b in rad (recipe, section A)."""
+    """An underactuated joint q_joint = k * q_source + b, b in rad (arXiv 2502.20396, section A)."""
 
     joint: str
     source: str
