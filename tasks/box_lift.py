@@ -109,7 +109,7 @@ class BoxLiftSettings:
         if self.bank and self.bank.endswith(".npz"):
             return
         largest = [round(extent / LARGEST_SCALE, 4) for extent in BOX_SIZE]
-        made_for = f"which task.bank = {self.bank!r} was made for; another box needs a bank of its own, an .npz"
+        made_for = "which the shipped banks were made for; for another give its own, task.bank=<file>.npz"
         fits = all(extent <= limit for extent, limit in zip(self.box_size, largest))
         require(fits, "box_size", list(self.box_size), f"at most {largest}, {made_for}")
         where = list(BOX_CENTRE[:2])

@@ -312,7 +312,7 @@ def test_a_missing_bank_is_refused(tmp_path: Path) -> None:
             {"box_size": [0.18, 0.25, 0.16]},
             r"task.box_size = \[0.18, 0.25, 0.16\]: must be at most \[0.18, 0.24, 0.16\], .* task.bank=<file>.npz",
         ),
-        ({"box_position": [0.4, 0.1]}, r"task.box_position = \[0.4, 0.1\]: must be \[0.4, 0.0\], .* 'box_lift'"),
+        ({"box_position": [0.4, 0.1]}, r"task.box_position = \[0.4, 0.1\]: must be \[0.4, 0.0\], .* task.bank=<file>"),
         ({"hold_s": 6.0}, r"task.hold_s = 6.0: must be in \(0, episode_s = 5\]"),
         (
             {"weights": {"contct_left": 1.0}},
