@@ -13,6 +13,7 @@ from dexsim import __version__, observations, parameters
 from dexsim.actions import ActionMap, ControlSettings
 from dexsim.backends import Backend
 from dexsim.errors import UserError, require
+from dexsim.perturbation import Perturbation, PerturbationSettings
 from dexsim.randomization import RandomForce, RandomizationSettings, draw_parameters
 from dexsim.rng import EpisodeDraws
 from dexsim.robots import RobotSpec
@@ -57,6 +58,7 @@ class Env:
         randomization: what varies.
         seed: of everything random.
         dump_dir: where the state of a non-finite environment is written, once; None for nowhere.
+        perturbation: what disturbs the object, in an evaluation.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Env:
         randomization: RandomizationSettings,
         seed: int = 0,
         dump_dir: Optional[Path] = None,
+        perturbation: Optional[PerturbationSettings] = None,
     ) -> None:
         missing = task.capabilities - backend.capabilities
         if missing:
@@ -89,6 +92,8 @@ class Env:
         self._mirror = mirrors(self.robot, self.obs_layout, self.state_layout) if task.two_sided else None
         self._obs_noise = self._noise_scale()
         self._nominal, self._choices = parameters.nominal(backend.scene), parameters.Choices(backend.scene)
+        disturbing = perturbation or PerturbationSettings()
+        self._perturbation = Perturbation(disturbing, self.num_envs, task.episode_s, self.dt)
         self._allocate()
         self.seed(seed)
 
@@ -171,6 +176,8 @@ class Env:
         for buffer in (world.step, world.action, world.previous_action, self._applied, self._held, self._return):
             buffer[env_ids] = 0
         self._force.wrench[env_ids] = 0
+        if self._perturbation.active:
+            self._perturbation.draw(env_ids, draws)
         for reached in self._stages.values():
             reached[env_ids] = False
         world.state = self.backend.state
@@ -273,11 +280,21 @@ class Env:
 
     def _simulate(self) -> Tensor:
         self.backend.set_joint_targets(self._seen("commands", self._target))
-        if self._force.active:
-            self.backend.apply_wrench(self._force.step(self._world.parameters["object_mass"], self._generator))
+        if self._force.active or self._perturbation.active:
+            self.backend.apply_wrench(self._wrench())
         bad = self.backend.step(self._substeps)
         self._world.state = self.backend.state
         return bad
+
+    def _wrench(self) -> Tensor:
+        """What acts on the objects during the next policy step, (N, K, 6)."""
+        wrench = self._force.wrench
+        if self._force.active:
+            wrench = self._force.step(self._world.parameters["object_mass"], self._generator)
+        if self._perturbation.active:
+            wrench = wrench.clone()
+            wrench[:, 0, :3] += self._perturbation.force(self._world.step)
+        return wrench
 
     def _judge(self, bad: Tensor) -> Tensor:
         """Update what the episode has reached; return whether success has been held long enough."""

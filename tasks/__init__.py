@@ -10,6 +10,7 @@ from dexsim.errors import unknown
 
 if TYPE_CHECKING:
     from dexsim.env import Env
+    from dexsim.perturbation import PerturbationSettings
     from dexsim.robots import RobotSpec
     from dexsim.world import Task
 
@@ -20,8 +21,17 @@ def _box_lift(section: Mapping[str, Any], robot: RobotSpec) -> Task:
     return BoxLift(settings.build(BoxLiftSettings, section, "task"), robot)
 
 
+def _grasp_and_reach(section: Mapping[str, Any], robot: RobotSpec) -> Task:
+    from tasks.grasp_and_reach import GraspAndReach, GraspAndReachSettings
+
+    return GraspAndReach(settings.build(GraspAndReachSettings, section, "task"), robot)
+
+
 # Name of a task -> what builds it from its config section. Imported when asked for.
-TASKS: Dict[str, Callable[[Mapping[str, Any], RobotSpec], Task]] = {"box_lift": _box_lift}
+TASKS: Dict[str, Callable[[Mapping[str, Any], RobotSpec], Task]] = {
+    "box_lift": _box_lift,
+    "grasp_and_reach": _grasp_and_reach,
+}
 
 
 def make_task(section: Mapping[str, Any], robot: RobotSpec) -> Task:
@@ -42,6 +52,7 @@ def make_env(
     num_envs: int = 1,
     seed: int = 0,
     dump_dir: Optional[Path] = None,
+    perturbation: Optional[PerturbationSettings] = None,
 ) -> Env:
     """Build a batched environment from config sections.
 
@@ -54,6 +65,7 @@ def make_env(
         num_envs: how many copies.
         seed: of everything random.
         dump_dir: where a non-finite environment's state is written.
+        perturbation: what disturbs the object, in an evaluation.
     """
     from dexsim.actions import ControlSettings
     from dexsim.backends import BackendSettings, make_backend
@@ -71,4 +83,5 @@ def make_env(
         settings.build(RandomizationSettings, randomization or {}, "randomization"),
         seed,
         dump_dir,
+        perturbation,
     )

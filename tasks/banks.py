@@ -20,6 +20,7 @@ from dexsim.errors import UserError
 from dexsim.paths import assets_dir
 from dexsim.robots import RobotSpec
 from dexsim.runs import atomic_path
+from dexsim.symmetry import QUATERNION, VECTOR, Mirror, mirror_commands
 
 BANK_VERSION = 2
 FIELDS = ("joint_position", "joint_target", "object_pose", "stage")
@@ -84,3 +85,12 @@ def load_bank(name: str, robot: RobotSpec, task: str) -> Bank:
         raise UserError(f"task.bank = {name!r}: {path.name} was made for task {made_for!r}, not {task!r}")
     robot.check_table(table, f"bank {path.name}")
     return Bank(**arrays)
+
+
+def mirror_bank(bank: Bank, robot: RobotSpec) -> Bank:
+    """The same states in the mirror: left hand for right, left for right."""
+    image = Mirror(mirror_commands(robot))
+    target = image(bank.joint_target)
+    joints = robot.expand_coupled(image(bank.joint_position[:, robot.command_index]).numpy())
+    pose = bank.object_pose * torch.tensor([*VECTOR, *QUATERNION], dtype=torch.float64)
+    return Bank(torch.from_numpy(joints), target, pose, bank.stage)

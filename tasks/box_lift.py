@@ -232,10 +232,7 @@ class BoxLift:
             "lost": self.failure,
             "action": lambda world: world.action.square().mean(dim=1),
         }
-        unread = sorted(set(s.weights) - set(terms))
-        if unread:
-            raise unknown(f"task.weights: no reward term named {unread[0]!r}", unread[0], terms)
-        return {name: (s.weights[name], term) for name, term in terms.items() if s.weights.get(name)}
+        return rewards.weighted(terms, s.weights)
 
     def _contact(self, world: World, hand: int, sharpness: float) -> Tensor:
         points = markers.place(self._markers[hand], world.object_size(), world.state.object_pose[:, 0])

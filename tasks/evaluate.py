@@ -17,11 +17,13 @@ from omegaconf import OmegaConf
 import tasks
 from dexsim import settings
 from dexsim.errors import require
+from dexsim.perturbation import KINDS, PerturbationSettings
 from dexsim.rl import checkpoint as checkpoints
 from dexsim.rl.evaluation import Episode, run_episodes
 from dexsim.rl.player import Policy
 from dexsim.runs import RunFolder, atomic_path, atomic_write, wilson
 from tasks.report import is_rate, number_format
+from tasks.robustness import sweep
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,8 @@ class EvaluateSettings:
         seed: Of the set of episodes.
         threads: Simulation threads, 0 for one a core.
         video: Whether to record an episode into `video.mp4`.
+        forces: Kinds of disturbance (`dexsim.perturbation.KINDS`) to evaluate under too, with a plot.
+        magnitudes: Their sizes in N.
         task: What takes the place of the checkpoint's section, as do `robot`, `backend`, `randomization` and `control`.
     """
 
@@ -54,6 +58,8 @@ class EvaluateSettings:
     seed: int = 1000
     threads: int = 0
     video: bool = False
+    forces: Tuple[str, ...] = ()
+    magnitudes: Tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
     task: Section = None
     robot: Section = None
     backend: Section = None
@@ -64,6 +70,11 @@ class EvaluateSettings:
         require(self.episodes >= 1, "episodes", self.episodes, "at least 1")
         require(self.num_envs >= 1, "num_envs", self.num_envs, "at least 1")
         require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
+        unknown_kinds = [kind for kind in self.forces if kind not in KINDS]
+        require(not unknown_kinds, "forces", list(self.forces), f"a list of {', '.join(KINDS)}")
+        allowed = "one or more sizes from 0 to 1000 N"
+        sound = bool(self.magnitudes) and all(0 <= size <= 1000 for size in self.magnitudes)
+        require(sound, "magnitudes", list(self.magnitudes), allowed)
 
 
 def main(config: Mapping[str, Any], run: RunFolder) -> None:
@@ -72,7 +83,7 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
 
 
 def evaluate(options: EvaluateSettings, run: RunFolder) -> List[Episode]:
-    """Run the episodes and write `result.json`, `episodes.parquet` and, if wanted, `video.mp4`; return the episodes."""
+    """Run the episodes and write `result.json`, `episodes.parquet` and what else was asked for; return the episodes."""
     import torch
 
     torch.set_num_threads(1)  # small batches; the simulator has its own threads
@@ -82,33 +93,46 @@ def evaluate(options: EvaluateSettings, run: RunFolder) -> List[Episode]:
     num_envs = min(options.num_envs, options.episodes)
     evaluated = {"checkpoint": str(checkpoint.path), "frame": checkpoint.frame, "num_envs": num_envs, **sections}
     atomic_write(run.path / "evaluated.yaml", OmegaConf.to_yaml(OmegaConf.create(evaluated)))
-    env = make_env(sections, num_envs, options.seed, run.path)
-    try:
+
+    def roll_out(perturbation: Optional[PerturbationSettings] = None) -> Tuple[List[Episode], int]:
+        env = make_env(sections, num_envs, options.seed, run.path, perturbation)
         checkpoints.check_matches(checkpoint, env.spec_table(), allow=tuple(_given(options.control)))
-        episodes = run_episodes(env, policy, options.episodes)
-    finally:
-        env.close()
+        return run_episodes(env, policy, options.episodes), env.nonfinite_count
+
+    episodes, nonfinite = roll_out()
     metrics = summarize(episodes)
     for name, value, unit, interval in metrics:
         run.result(name, value, unit, len(episodes), interval)
-    run.result("nonfinite_environments", env.nonfinite_count, "1")
+    run.result("nonfinite_environments", nonfinite, "1")
     _write_parquet(run.path / "episodes.parquet", options.seed, episodes)
     _print_table(metrics, len(episodes))
+    if options.forces:
+
+        def successes(perturbation: PerturbationSettings) -> List[bool]:
+            return [bool(episode["success"]) for episode in roll_out(perturbation)[0]]
+
+        undisturbed = [bool(episode["success"]) for episode in episodes]
+        sweep(options.forces, options.magnitudes, successes, undisturbed, run)
     if options.video:
         from dexsim import rendering
 
         path = run.path / "video.mp4"
         logger.info("recording %s: a minute or two where the vendor's meshes are installed", path)
         filmed = make_env(sections, 1, options.seed)
-        rendering.record(filmed, policy, path, env.task.episode_s, width=480, height=360)
+        rendering.record(filmed, policy, path, filmed.task.episode_s, width=480, height=360)
     return episodes
 
 
 def make_env(
-    sections: Mapping[str, Mapping[str, Any]], num_envs: int, seed: int, dump_dir: Optional[Path] = None
+    sections: Mapping[str, Mapping[str, Any]],
+    num_envs: int,
+    seed: int,
+    dump_dir: Optional[Path] = None,
+    perturbation: Optional[PerturbationSettings] = None,
 ) -> Env:
     """Build an environment from its config sections."""
-    return tasks.make_env(*(sections[name] for name in SECTIONS), num_envs=num_envs, seed=seed, dump_dir=dump_dir)
+    given = (sections[name] for name in SECTIONS)
+    return tasks.make_env(*given, num_envs=num_envs, seed=seed, dump_dir=dump_dir, perturbation=perturbation)
 
 
 def env_sections(config: Mapping[str, Any], options: EvaluateSettings) -> Dict[str, Dict[str, Any]]:

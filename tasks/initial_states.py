@@ -163,14 +163,82 @@ def _beside(side: str, approach: Approach, rng: np.random.Generator) -> Any:
     return mink.SE3.from_rotation_and_translation(rotation, np.array(BOX_CENTRE) + offset)
 
 
+# -- grasp-and-reach: the right hand open beside an object; the left one waits over its half of the table --------------
+
+GRASP_X, GRASP_Y = (0.32, 0.44), (-0.28, -0.12)  # of the object's centre, m
+GRASP_GAP = (0.06, 0.09)  # of the grasp frame from the object's centre, along the palm's normal, m
+GRASP_HEIGHT = (0.06, 0.08)  # of the grasp frame over the table, m
+GRASP_TURN = (0.2, 0.2, 0.3)  # about x, y, z, +- rad
+GRASP_SHIFTS = (-0.02, 0.02)
+LARGEST_OBJECT = (0.080, 0.080, 0.16)  # a cylinder around every object of the training set, scaled by Table 4
+WAITING = {"left_shoulder_roll_joint": 0.5, "left_elbow_pitch_joint": -1.4}
+
+
+def beside_object(robot: RobotSpec, count: int, seed: int = 0) -> Bank:
+    """A bank of `count` states with the right palm beside an object on the table, facing it."""
+    rng, reacher, is_clear = np.random.default_rng(seed), Reacher(robot), _object_clearance(robot)
+    states, poses = [], []
+    for _ in range(ATTEMPTS * count):
+        place = np.array([rng.uniform(*GRASP_X), rng.uniform(*GRASP_Y)])
+        start = posture(robot, rng)
+        for name, angle in WAITING.items():
+            start[robot.commands.index(name)] = angle
+        target = _beside_object(place, rng)
+        joints, miss = reacher.reach(start, {"right": target})
+        if miss < TOLERANCE and is_clear(joints, place):
+            states.append(joints[robot.command_index])
+            poses.append([[*place, 0.05, 1.0, 0.0, 0.0, 0.0]])
+        if len(states) == count:
+            return from_targets(robot, np.array(states), np.array(poses))
+    raise RuntimeError(f"only {len(states)} of {count} states in {ATTEMPTS * count} tries: objects are out of reach")
+
+
+def _beside_object(place: np.ndarray, rng: np.random.Generator) -> Any:
+    import mink
+
+    normal, fingers = np.array([0.0, 1.0, 0.0]), np.array([1.0, 0.0, 0.0])
+    rotation = facing(normal, fingers, rng.uniform(-1.0, 1.0, 3) * GRASP_TURN)
+    outward = rotation.as_matrix()[:, 0] * [1.0, 1.0, 0.0]
+    centre = place - rng.uniform(*GRASP_GAP) * (outward / np.linalg.norm(outward))[:2]
+    return mink.SE3.from_rotation_and_translation(rotation, np.array([*centre, rng.uniform(*GRASP_HEIGHT)]))
+
+
+def _object_clearance(robot: RobotSpec) -> Callable[[np.ndarray, np.ndarray], bool]:
+    """A test whether the robot touches neither itself, the table nor the object (x, y), shifted as in Table 4."""
+    import mujoco
+
+    from dexsim.backends.mujoco_model import build_spec
+
+    height = LARGEST_OBJECT[2] / 2 + 0.005
+    item = ObjectSpec("object", "cylinder", LARGEST_OBJECT, 1.0, position=(0.4, 0.0, height))
+    model = build_spec(Scene(robot, objects=(item,))).compile()
+    data = mujoco.MjData(model)
+
+    def is_clear(joints: np.ndarray, place: np.ndarray) -> bool:
+        data.qpos[: len(joints)] = joints
+        for x, y in itertools.product(GRASP_SHIFTS, GRASP_SHIFTS):
+            data.qpos[len(joints) :] = [place[0] + x, place[1] + y, height, 1.0, 0.0, 0.0, 0.0]
+            mujoco.mj_fwdPosition(model, data)
+            if data.ncon:
+                return False
+        return True
+
+    return is_clear
+
+
 def main() -> None:
     """Write the shipped banks."""
     for name in ROBOTS:
         robot = load(name)
         for bank, approach in BOX_BANKS.items():
-            path = assets_dir() / "banks" / f"{bank}_{name}.npz"
-            save_bank(path, robot, beside_box(robot, 200, approach), "box_lift")
-            print(path)
+            _write(robot, bank, beside_box(robot, 200, approach), "box_lift")
+        _write(robot, "grasp_and_reach", beside_object(robot, 300), "grasp_and_reach")
+
+
+def _write(robot: RobotSpec, name: str, bank: Bank, task: str) -> None:
+    path = assets_dir() / "banks" / f"{name}_{robot.name}.npz"
+    save_bank(path, robot, bank, task)
+    print(path)
 
 
 if __name__ == "__main__":

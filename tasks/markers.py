@@ -26,6 +26,11 @@ def box_markers(placement: str) -> Tuple[Tensor, Tensor]:
     return left, left * torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)
 
 
+def side_markers() -> Tensor:
+    """Markers (4, 3) in the middle of an object's four sides, for a hand that closes around it."""
+    return torch.tensor([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]], dtype=torch.float64)
+
+
 def place(markers: Tensor, size: Tensor, pose: Tensor) -> Tensor:
     """Markers in the world, (N, n, 3) m.
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Dict, Mapping, Tuple
+
 import torch
 from torch import Tensor
+
+from dexsim.errors import unknown
+from dexsim.world import Term
 
 
 def contact(fingertips: Tensor, markers: Tensor, sharpness: float) -> Tensor:
@@ -35,3 +40,11 @@ def closeness(position: Tensor, goal: Tensor, reach: float) -> Tensor:
 def distance(position: Tensor, goal: Tensor) -> Tensor:
     """Distance (N,) in m between points (N, 3)."""
     return torch.linalg.vector_norm(position - goal, dim=-1)
+
+
+def weighted(terms: Mapping[str, Term], weights: Mapping[str, float]) -> Dict[str, Tuple[float, Term]]:
+    """Terms with their weights, those of weight 0 left out; raises UserError for a weight that no term has."""
+    unread = sorted(set(weights) - set(terms))
+    if unread:
+        raise unknown(f"task.weights: no reward term named {unread[0]!r}", unread[0], terms)
+    return {name: (weights[name], term) for name, term in terms.items() if weights.get(name)}

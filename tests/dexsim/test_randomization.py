@@ -92,7 +92,7 @@ def test_each_object_draws_its_own_and_paper_values_are_within_bounds() -> None:
     values = draw_parameters(build(**PAPER), nominal(SCENE), draws)
     assert {name: value.shape[1] for name, value in values.items()} == {
         "joint_stiffness": 26, "joint_damping": 26, "hand_friction": 1, "object_mass": 2, "object_friction": 2,
-        "object_size": 6,
+        "object_size": 6, "object_choice": 2,
     }  # fmt: skip
     assert set(values) == set(PARAMETERS)
     check(values)

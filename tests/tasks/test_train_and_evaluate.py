@@ -199,3 +199,19 @@ def test_the_shipped_configs_fit() -> None:
         del config["name"], config["runs_dir"]
         settings.build(cls, config)
     assert config["control"].keys() == {field.name for field in dataclasses.fields(ControlSettings)}
+
+
+def test_forces_are_swept_and_plotted(tmp_path: Path, made: List[Dict[str, Any]]) -> None:
+    trained = run_verb(train, tmp_path, **CONFIG)
+    given = {"checkpoint": str(trained.path), "episodes": 20, "num_envs": 10, "forces": ["knock", "drag"]}
+    run = run_verb(evaluate, tmp_path, **given, magnitudes=[2.0, 1.0])
+    disturbed = [call["perturbation"] for call in made if call.get("perturbation")]
+    assert [(p.kind, p.magnitude) for p in disturbed] == [("knock", 1), ("knock", 2), ("drag", 1), ("drag", 2)]
+    assert {"success_knock_1N", "success_drag_2N"} <= results(run).keys()
+    assert results(run)["success_drag_2N"]["n"] == 20
+    assert (run.path / "forces.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_force_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"forces = .*'shove'.*knock, push, pull, drag"):
+        run_verb(evaluate, tmp_path, checkpoint="x", forces=["shove"])

@@ -1,0 +1,204 @@
+"""Grasp-and-reach: one hand takes an object from the table and brings it to a goal in the air (arXiv 2502.20396).
+
+The nearer hand acts and the other keeps still. An object on the left is a mirror image of one on the right, so the
+policy always sees a right hand at work (`Task.two_sided`); `nearer_hand` is the script that chooses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Dict, Mapping, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from dexsim.backends import InitialState
+from dexsim.errors import require
+from dexsim.randomization import RandomizationSettings
+from dexsim.rng import EpisodeDraws
+from dexsim.robots import RobotSpec
+from dexsim.robots.gr1t2 import CONTACT_FINGERS
+from dexsim.rotations import quat_from_yaw, quat_multiply, tilt_cosine
+from dexsim.scene import ContactPair, Scene, Table
+from dexsim.symmetry import VECTOR
+from dexsim.world import Start, Term, World
+from tasks import markers, objects, rewards
+from tasks.banks import load_bank, mirror_bank
+
+OBJECT = "object"
+SIDES = ("both", "left", "right")
+STATE = ("joint_position", "joint_target", "object_pose")
+# Farther from its start than this, or below the table's top by this much, the object is lost; m.
+LOST_SIDEWAYS, LOST_BELOW = 0.35, 0.05
+
+
+@dataclass(frozen=True)
+class GraspAndReachSettings:
+    """Config section `task` of grasp-and-reach.
+
+    Attributes:
+        objects: names of objects or of groups of `tasks.objects`; each episode has one of them.
+        side: which hand's episodes: "left", "right" or "both".
+        goal_x: where the goal is, forward, [low, high] in m.
+        goal_y: sideways, as for the right hand, [low, high] in m.
+        goal_height: above the object's resting height, [low, high] in m.
+        beta: sharpness of the contact reward, 1/m.
+        weights: weight of each reward term.
+        success_distance: m.
+        pick_up_height: lifted this far counts as picked up, m.
+        episode_s: length of an episode in s.
+        hold_s: success must have held this long at the end, in s.
+        bank: bank of initial states: a file, or a name in `assets/banks`, of which each robot has its own.
+    """
+
+    objects: Tuple[str, ...] = ("can",)
+    side: str = "both"
+    goal_x: Tuple[float, float] = (0.32, 0.42)
+    goal_y: Tuple[float, float] = (-0.25, -0.10)
+    goal_height: Tuple[float, float] = (0.10, 0.20)
+    beta: float = 20.0
+    weights: Dict[str, float] = field(
+        default_factory=lambda: {"contact": 0.25, "goal": 3.0, "success": 1.0, "lost": -2.0, "action": -0.02}
+    )
+    success_distance: float = 0.05
+    pick_up_height: float = 0.05
+    episode_s: float = 6.0
+    hold_s: float = 1.0
+    bank: str = "grasp_and_reach"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        objects.expand(self.objects)
+        require(self.side in SIDES, "side", self.side, f"one of {', '.join(SIDES)}")
+        for name, lowest, highest in (("goal_x", 0.1, 0.8), ("goal_y", -0.6, 0.6), ("goal_height", 0.06, 0.5)):
+            low, high = getattr(self, name)
+            allowed = f"[low, high] with {lowest:g} <= low <= high <= {highest:g} m"
+            require(lowest <= low <= high <= highest, name, [low, high], allowed)
+        for name in ("beta", "success_distance", "pick_up_height", "episode_s"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "positive")
+        require(any(self.weights.values()), "weights", self.weights, "at least one that is not 0")
+        require(0 < self.hold_s <= self.episode_s, "hold_s", self.hold_s, f"in (0, episode_s = {self.episode_s:g}]")
+
+
+def nearer_hand(position: Tensor) -> Tensor:
+    """(N,) bool, whether the left hand is to act on objects at positions (N, 3) m."""
+    return position[:, 1] > 0
+
+
+class GraspAndReach:
+    """`dexsim.world.Task`: the object, held, within 5 cm of its goal in the air for the last second.
+
+    Args:
+        settings: the config section.
+        robot: whose bank of initial states is loaded.
+    """
+
+    name = "grasp_and_reach"
+    capabilities = frozenset({"parameters", "wrench", "contacts"})
+    actor: Tuple[str, ...] = ("object_position", "joint_position", "goal")
+    critic: Tuple[str, ...] = (
+        "object_position", "joint_position", "goal", "joint_velocity", "fingertip_position", "object_orientation",
+        "object_velocity", "randomization_scales",
+    )  # fmt: skip
+    stage_names: Tuple[str, ...] = ("touched", "picked_up", "at_goal")
+    symmetric = False
+    two_sided = True
+
+    def __init__(self, settings: GraspAndReachSettings, robot: RobotSpec) -> None:
+        self.settings, self.robot = settings, robot
+        self.episode_s, self.hold_s = settings.episode_s, settings.hold_s
+        self.joints: Optional[Tuple[str, ...]] = tuple(name for name in robot.commands if _is_right(name))
+        self._objects = objects.expand(settings.objects)
+        self._markers = markers.side_markers()
+        tips = [tip.name for tip in robot.fingertips]
+        by_side = [[tips.index(f"{side}_{finger}") for finger in CONTACT_FINGERS] for side in ("right", "left")]
+        self._tips = torch.tensor(by_side)  # row 1 for a mirrored episode
+        self.rewards: Mapping[str, Tuple[float, Term]] = self._rewards()
+        bank = load_bank(settings.bank, robot, self.name)
+        pairs = [bank, mirror_bank(bank, robot)]
+        self._states = {name: torch.stack([getattr(each, name) for each in pairs]) for name in STATE}
+        self._table = Table()
+
+    def scene(self, robot: RobotSpec, timestep: float) -> Scene:
+        """Table and object."""
+        first, *others = self._objects
+        # Where it lies is up to the bank.
+        thing = replace(first, name=OBJECT, alternatives=tuple(others))
+        hands = tuple(ContactPair(f"{palm.side}_hand", palm.link, OBJECT) for palm in robot.palms)
+        return Scene(robot, self._table, (thing,), hands, timestep)
+
+    def start(self, draws: EpisodeDraws, parameters: Mapping[str, Tensor], jitter: RandomizationSettings) -> Start:
+        """A random state of the bank, its object shifted and turned, a goal in the air, on either side."""
+        s = self.settings
+        mirrored = draws.uniform("side", 1)[:, 0] < {"both": 0.5, "left": 1.0, "right": 0.0}[s.side]
+        chosen = draws.index("bank", self._states["object_pose"].shape[1])
+        joints, target, pose = (self._states[name][mirrored.long(), chosen] for name in STATE)
+        pose = pose[:, 0]
+        rest = self._table.position[2] + parameters["object_size"][:, 2] / 2
+        pose[:, :2] += draws.uniform("initial_position", 2, -jitter.initial_position, jitter.initial_position)
+        pose[:, 2] = rest
+        turn = quat_from_yaw(draws.uniform("initial_yaw", 1, -jitter.initial_yaw, jitter.initial_yaw)[:, 0])
+        pose[:, 3:] = quat_multiply(turn, pose[:, 3:])
+        ranges = (s.goal_x, s.goal_y, s.goal_height)
+        goal = torch.cat([draws.uniform(f"goal_{i}", 1, *bounds) for i, bounds in enumerate(ranges)], dim=1)
+        goal[:, 2] += rest
+        goal = torch.where(mirrored[:, None], goal * torch.tensor(VECTOR, dtype=torch.float64), goal)
+        return Start(InitialState(joints, target, pose[:, None]), goal, mirrored)
+
+    def success(self, world: World) -> Tensor:
+        """Within reach of the goal, in the hand."""
+        near = rewards.distance(world.state.object_pose[:, 0, :3], world.goal) < self.settings.success_distance
+        return near & self._touching(world)
+
+    def failure(self, world: World) -> Tensor:
+        """The object left the table or was thrown."""
+        moved = world.state.object_pose[:, 0, :3] - world.initial_object[:, 0, :3]
+        sideways = torch.linalg.vector_norm(moved[:, :2], dim=1)
+        return (sideways > LOST_SIDEWAYS) | (moved[:, 2] < -LOST_BELOW)
+
+    def stages(self, world: World) -> Dict[str, Tensor]:
+        """The acting hand on the object; lifted by 5 cm; at the goal."""
+        lifted = world.state.object_pose[:, 0, 2] - world.initial_object[:, 0, 2]
+        touching = self._touching(world)
+        return {
+            "touched": touching,
+            "picked_up": touching & (lifted > self.settings.pick_up_height),
+            "at_goal": self.success(world),
+        }
+
+    def marker_positions(self, world: World) -> Tensor:
+        """The markers where they are now."""
+        return markers.place(self._markers, world.object_size(), world.state.object_pose[:, 0])
+
+    def metrics(self, world: World) -> Dict[str, Tensor]:
+        """Distance to the goal in m, tilt in deg, whether the left hand acted, and which object it was."""
+        pose = world.state.object_pose[:, 0]
+        return {
+            "goal_distance_m": rewards.distance(pose[:, :3], world.goal),
+            "tilt_deg": tilt_cosine(pose[:, 3:]).clamp(-1.0, 1.0).acos().rad2deg(),
+            "left_hand": world.mirrored.double(),
+        }
+
+    def _touching(self, world: World) -> Tensor:
+        left, right = world.state.contact[:, 0], world.state.contact[:, 1]
+        return torch.where(world.mirrored, left, right)
+
+    def _rewards(self) -> Dict[str, Tuple[float, Term]]:
+        s = self.settings
+        terms: Dict[str, Term] = {
+            "contact": self._contact,
+            "goal": lambda world: rewards.closeness(world.state.object_pose[:, 0, :3], world.goal, LOST_SIDEWAYS),
+            "success": self.success,
+            "lost": self.failure,
+            "action": lambda world: world.action.square().mean(dim=1),
+        }
+        return rewards.weighted(terms, s.weights)
+
+    def _contact(self, world: World) -> Tensor:
+        everyone = torch.arange(len(world.mirrored))[:, None]
+        tips = world.state.fingertip_position[everyone, self._tips[world.mirrored.long()]]
+        return rewards.contact(tips, self.marker_positions(world), self.settings.beta)
+
+
+def _is_right(name: str) -> bool:
+    return name.startswith(("right", "R_"))
