@@ -20,14 +20,14 @@ from dexsim.robots import RobotSpec
 from dexsim.robots.gr1t2 import CONTACT_FINGERS
 from dexsim.rotations import quat_from_yaw, quat_multiply, tilt_cosine
 from dexsim.scene import ContactPair, Scene, Table
-from dexsim.symmetry import VECTOR
+from dexsim.symmetry import QUATERNION, VECTOR
 from dexsim.world import Start, Term, World
 from tasks import markers, objects, rewards
 from tasks.banks import load_bank, mirror_bank
 
 OBJECT = "object"
 SIDES = ("both", "left", "right")
-STATE = ("joint_position", "joint_target", "object_pose")
+JOINTS = ("joint_position", "joint_target")
 # Farther from its start than this, or below the table's top by this much, the object is lost; m.
 LOST_SIDEWAYS, LOST_BELOW = 0.35, 0.05
 
@@ -116,7 +116,8 @@ class GraspAndReach:
         self.rewards: Mapping[str, Tuple[float, Term]] = self._rewards()
         bank = load_bank(settings.bank, robot, self.name)
         pairs = [bank, mirror_bank(bank, robot)]
-        self._states = {name: torch.stack([getattr(each, name) for each in pairs]) for name in STATE}
+        self._joints = {name: torch.stack([getattr(each, name) for each in pairs]) for name in JOINTS}
+        self._pose = bank.object_pose[:, 0]
         self._table = Table()
 
     def scene(self, robot: RobotSpec, timestep: float) -> Scene:
@@ -131,9 +132,9 @@ class GraspAndReach:
         """A random state of the bank, its object shifted and turned, a goal in the air, on either side."""
         s = self.settings
         mirrored = draws.uniform("side", 1)[:, 0] < {"both": 0.5, "left": 1.0, "right": 0.0}[s.side]
-        chosen = draws.index("bank", self._states["object_pose"].shape[1])
-        joints, target, pose = (self._states[name][mirrored.long(), chosen] for name in STATE)
-        pose = pose[:, 0]
+        chosen = draws.index("bank", len(self._pose))
+        joints, target = (self._joints[name][mirrored.long(), chosen] for name in JOINTS)
+        pose = self._pose[chosen]
         rest = self._table.position[2] + parameters["object_size"][:, 2] / 2
         pose[:, :2] += draws.uniform("initial_position", 2, -jitter.initial_position, jitter.initial_position)
         pose[:, 2] = rest
@@ -143,6 +144,8 @@ class GraspAndReach:
         goal = torch.cat([draws.uniform(f"goal_{i}", 1, *bounds) for i, bounds in enumerate(ranges)], dim=1)
         goal[:, 2] += rest
         goal = torch.where(mirrored[:, None], goal * torch.tensor(VECTOR, dtype=torch.float64), goal)
+        image = pose * torch.tensor([*VECTOR, *QUATERNION], dtype=torch.float64)
+        pose = torch.where(mirrored[:, None], image, pose)
         return Start(InitialState(joints, target, pose[:, None]), goal, mirrored)
 
     def success(self, world: World) -> Tensor:

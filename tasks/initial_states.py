@@ -166,11 +166,12 @@ def _beside(side: str, approach: Approach, rng: np.random.Generator) -> Any:
 # -- grasp-and-reach: the right hand open beside an object; the left one waits over its half of the table --------------
 
 GRASP_X, GRASP_Y = (0.32, 0.44), (-0.28, -0.12)  # of the object's centre, m
-GRASP_GAP = (0.06, 0.09)  # of the grasp frame from the object's centre, along the palm's normal, m
-GRASP_HEIGHT = (0.06, 0.08)  # of the grasp frame over the table, m
-GRASP_TURN = (0.2, 0.2, 0.3)  # about x, y, z, +- rad
+GRASP_GAP = (0.075, 0.105)  # of the grasp frame from the object's centre, along the palm's normal, m
+GRASP_HEIGHT = (0.055, 0.075)  # of the grasp frame over the table, m
+GRASP_ROLL = -0.35  # the palm faces a little down: so the fingers close around what stands on the table, rad
+GRASP_TURN = (0.15, 0.1, 0.25)  # about x, y, z, +- rad
 GRASP_SHIFTS = (-0.02, 0.02)
-LARGEST_OBJECT = (0.080, 0.080, 0.16)  # a cylinder around every object of the training set, scaled by Table 4
+LARGEST_OBJECT = (0.090, 0.090, 0.158)  # a cylinder around every object of the training set, scaled by Table 4
 WAITING = {"left_shoulder_roll_joint": 0.5, "left_elbow_pitch_joint": -1.4}
 
 
@@ -197,7 +198,7 @@ def _beside_object(place: np.ndarray, rng: np.random.Generator) -> Any:
     import mink
 
     normal, fingers = np.array([0.0, 1.0, 0.0]), np.array([1.0, 0.0, 0.0])
-    rotation = facing(normal, fingers, rng.uniform(-1.0, 1.0, 3) * GRASP_TURN)
+    rotation = facing(normal, fingers, rng.uniform(-1.0, 1.0, 3) * GRASP_TURN + [GRASP_ROLL, 0.0, 0.0])
     outward = rotation.as_matrix()[:, 0] * [1.0, 1.0, 0.0]
     centre = place - rng.uniform(*GRASP_GAP) * (outward / np.linalg.norm(outward))[:2]
     return mink.SE3.from_rotation_and_translation(rotation, np.array([*centre, rng.uniform(*GRASP_HEIGHT)]))

@@ -25,27 +25,28 @@ def _catalogue(rows: Sequence[Tuple[str, str, Tuple[float, float, float]]]) -> D
 TRAINING: Dict[str, ObjectSpec] = _catalogue(
     [
         ("can", "cylinder", (0.060, 0.060, 0.120)),
-        ("tin", "cylinder", (0.072, 0.072, 0.090)),
+        ("tin", "cylinder", (0.070, 0.070, 0.120)),
         ("tube", "cylinder", (0.046, 0.046, 0.150)),
-        ("mug", "cylinder", (0.076, 0.076, 0.105)),
+        ("mug", "cylinder", (0.065, 0.065, 0.100)),
         ("carton", "box", (0.055, 0.055, 0.130)),
-        ("cube", "box", (0.068, 0.068, 0.068)),
-        ("packet", "box", (0.046, 0.070, 0.110)),
-        ("ball", "sphere", (0.076, 0.076, 0.076)),
-        ("apple", "sphere", (0.070, 0.070, 0.070)),
-        ("lime", "sphere", (0.064, 0.064, 0.064)),
+        ("stick", "box", (0.045, 0.045, 0.120)),
+        ("packet", "box", (0.045, 0.060, 0.120)),
+        ("brick", "box", (0.060, 0.045, 0.100)),
+        ("ball", "sphere", (0.075, 0.075, 0.075)),
+        ("orange", "sphere", (0.085, 0.085, 0.085)),
     ]
 )
 # Never trained on.
 HELD_OUT: Dict[str, ObjectSpec] = _catalogue(
     [
-        ("flask", "cylinder", (0.066, 0.066, 0.160)),
-        ("puck", "cylinder", (0.078, 0.078, 0.070)),
-        ("pipe", "cylinder", (0.052, 0.052, 0.110)),
-        ("brick", "box", (0.050, 0.078, 0.090)),
-        ("pillar", "box", (0.048, 0.048, 0.150)),
-        ("block", "box", (0.062, 0.062, 0.100)),
-        ("peach", "sphere", (0.073, 0.073, 0.073)),
+        ("flask", "cylinder", (0.056, 0.056, 0.140)),
+        ("jar", "cylinder", (0.068, 0.068, 0.110)),
+        ("pipe", "cylinder", (0.050, 0.050, 0.110)),
+        ("cup", "cylinder", (0.062, 0.062, 0.090)),
+        ("pillar", "box", (0.050, 0.050, 0.150)),
+        ("block", "box", (0.052, 0.062, 0.110)),
+        ("pack", "box", (0.042, 0.055, 0.130)),
+        ("peach", "sphere", (0.080, 0.080, 0.080)),
     ]
 )
 OBJECTS = {**TRAINING, **HELD_OUT}
@@ -55,11 +56,11 @@ GROUPS: Dict[str, Tuple[str, ...]] = {
     "all": tuple(TRAINING),
     "held_out": tuple(HELD_OUT),
     "shape_cylinders": ("can", "tin", "tube", "mug"),
-    "shape_boxes": ("carton", "cube", "packet"),
-    "shape_spheres": ("ball", "apple", "lime"),
-    "mix_a": ("can", "tube", "cube", "ball"),
-    "mix_b": ("tin", "carton", "apple"),
-    "mix_c": ("mug", "packet", "lime"),
+    "shape_boxes": ("carton", "stick", "packet", "brick"),
+    "shape_spheres": ("ball", "orange"),
+    "mix_a": ("can", "stick", "brick", "ball"),
+    "mix_b": ("tube", "packet", "orange"),
+    "mix_c": ("tin", "mug", "carton"),
 }
 
 

@@ -1,0 +1,112 @@
+"""Grasp-and-reach: either hand's episodes look alike to the policy, goals and objects vary, success means held."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import tasks
+from dexsim.backends import InitialState
+from dexsim.env import Env
+from dexsim.errors import UserError
+from tasks import objects
+from tasks.grasp_and_reach import GraspAndReach, nearer_hand
+from tests.simulated import PAPER
+
+
+def make(num_envs: int = 4, randomization: Any = None, **task: Any) -> Env:
+    return tasks.make_env(
+        {"name": "grasp_and_reach", **task}, {"name": "gr1t2"}, {"threads": 1}, randomization, None, num_envs, seed=0
+    )
+
+
+def test_the_left_hand_s_episode_is_seen_as_the_right_hand_s() -> None:
+    """The same actions on the same episode, played by either hand: observations agree, the world is mirrored."""
+    right, left = (
+        make(3, randomization={"initial_yaw": 0.5, "initial_position": 0.02}, side=side) for side in ("right", "left")
+    )
+    seen, image = right.reset(), left.reset()
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(6):
+        for group in ("obs", "states"):
+            assert torch.allclose(seen[group], image[group], atol=2e-3), group
+        action = torch.rand(3, right.num_actions, generator=generator) - 0.5
+        seen, image = right.step(action).obs, left.step(action).obs
+    assert (right.world.state.object_pose[:, 0, 1] < 0).all()
+    assert (left.world.state.object_pose[:, 0, 1] > 0).all()
+    assert (left.world.goal[:, 1] > 0).all()
+
+
+def test_the_other_hand_keeps_still() -> None:
+    env = make(4, randomization={"action_noise": 0.1})
+    env.reset()
+    before = env.world.state.joint_position.clone()
+    for _ in range(10):
+        env.step(torch.ones(4, env.num_actions))
+    moved = (env.world.state.joint_position - before).abs()
+    sides = torch.tensor(["left" in name or name.startswith("L_") for name in env.robot.joint_names])
+    other = torch.stack([moved[i, ~sides if env.world.mirrored[i] else sides].max() for i in range(4)])
+    acting = torch.stack([moved[i, sides if env.world.mirrored[i] else ~sides].max() for i in range(4)])
+    assert other.max() < 0.02
+    assert acting.min() > 0.1
+
+
+def test_the_nearer_hand_acts() -> None:
+    env = make(16)
+    env.reset()
+    assert torch.equal(nearer_hand(env.world.initial_object[:, 0, :3]), env.world.mirrored)
+    assert 0 < int(env.world.mirrored.sum()) < 16
+
+
+def test_one_batch_holds_all_objects_each_resting_on_the_table() -> None:
+    env = make(64, randomization={"object_scale": PAPER["object_scale"]}, objects=["all"])
+    env.reset()
+    numbers = env.world.parameters["object_choice"][:, 0].long().tolist()
+    assert len(set(numbers)) == len(objects.TRAINING)
+    sizes = torch.tensor([objects.OBJECTS[name].size for name in objects.GROUPS["all"]], dtype=torch.float64)
+    scale = env.world.object_size() / sizes[numbers]
+    assert scale.min() >= 0.95 - 1e-9
+    assert scale.max() <= 1.05 + 1e-9
+    before = env.world.state.object_pose.clone()
+    for _ in range(3):
+        env.step(torch.zeros(64, env.num_actions))
+    assert (env.world.state.object_pose[:, 0, 2] - before[:, 0, 2]).abs().max() < 2e-3
+
+
+def test_training_and_held_out_objects_are_disjoint_and_groups_cover_them() -> None:
+    assert not set(objects.TRAINING) & set(objects.HELD_OUT)
+    for prefix in ("shape_", "mix_"):
+        members = [name for group, names in objects.GROUPS.items() if group.startswith(prefix) for name in names]
+        assert sorted(members) == sorted(objects.TRAINING)
+
+
+def test_at_the_goal_without_a_hand_is_no_success() -> None:
+    env = make(2)
+    env.reset()
+    assert isinstance(env.task, GraspAndReach)
+    pose = env.world.state.object_pose.clone()
+    pose[:, 0, :3] = env.world.goal
+    joints = env.world.state.joint_position.clone()
+    targets = joints[:, env.world.tensors.command_index]
+    env.backend.reset(torch.arange(2), InitialState(joints, targets, pose))
+    env.world.state = env.backend.state
+    assert (env.task.metrics(env.world)["goal_distance_m"] < 1e-6).all()
+    assert not env.task.success(env.world).any()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"objects": ["canoe"]}, "task.objects: no object or group named 'canoe'.*'can'"),
+        ({"objects": []}, r"task.objects = \[\]"),
+        ({"side": "middle"}, "task.side = 'middle'"),
+        ({"goal_height": [0.3, 0.1]}, "task.goal_height"),
+        ({"weights": {"gaol": 1.0}}, "no reward term named 'gaol'"),
+        ({"bank": "box_lift"}, "was made for task 'box_lift', not 'grasp_and_reach'"),
+    ],
+)
+def test_what_cannot_be_is_one_line(given: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make(1, **given)
