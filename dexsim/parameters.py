@@ -43,6 +43,8 @@ PARAMETERS: Dict[str, Parameter] = {
     )
 }
 HAND_FRICTION = 1.0
+# Shapes whose extents are not free: which extent each follows.
+ROUND = {"cylinder": (0, 0, 2), "sphere": (0, 0, 0)}
 
 
 def nominal(scene: Scene) -> Dict[str, Tensor]:
@@ -77,12 +79,19 @@ class Choices:
             "object_friction": torch.tensor([[c.friction for c in row] for row in fill], dtype=torch.float64),
             "object_size": torch.tensor([[c.size for c in row] for row in fill], dtype=torch.float64),
         }
+        # The axis whose scale each extent follows: round shapes stay round.
+        self._axes = torch.tensor([[ROUND.get(c.shape, (0, 1, 2)) for c in row] for row in fill])
 
     def values(self, choice: Tensor) -> Dict[str, Tensor]:
         """Nominal parameters (n, k) of the objects that were chosen, (n, K) int64."""
         item = torch.arange(len(self.counts))
         values = {name: table[item, choice].flatten(1) for name, table in self._tables.items()}
         return {**values, "object_choice": choice.to(torch.float64)}
+
+    def keep_round(self, scale: Tensor, choice: Tensor) -> Tensor:
+        """Scales (n, 3 * K) of the extents of objects (n, K) int64, with those equal that the shape wants equal."""
+        axes = self._axes[torch.arange(len(self.counts)), choice]
+        return scale.view(axes.shape).gather(2, axes).flatten(1)
 
 
 def repeat(values: Mapping[str, Tensor], count: int) -> Dict[str, Tensor]:

@@ -92,7 +92,7 @@ def draw_parameters(
     settings: RandomizationSettings,
     nominal: Mapping[str, Tensor],
     draws: EpisodeDraws,
-    choices: Optional[Choices] = None,
+    choices: Choices,
 ) -> Dict[str, Tensor]:
     """Physical parameters of some episodes: name -> (n, k); those that do not vary are at nominal.
 
@@ -103,9 +103,11 @@ def draw_parameters(
         choices: the objects that there are to choose from, each as likely as the others.
     """
     values = repeat(nominal, len(draws))
-    if choices and choices.any:
+    chosen = values["object_choice"].long()
+    if choices.any:
         drawn = [draws.index(f"object_choice_{i}", count) for i, count in enumerate(choices.counts)]
-        values.update(choices.values(torch.stack(drawn, dim=1)))
+        chosen = torch.stack(drawn, dim=1)
+        values.update(choices.values(chosen))
     for name in ("object_mass", "object_friction", "hand_friction"):
         interval = getattr(settings, name)
         if interval:
@@ -116,7 +118,8 @@ def draw_parameters(
         ("object_size", settings.object_scale),
     ):
         if interval:
-            values[name] = values[name] * draws.uniform(name, len(nominal[name]), *interval)
+            scale = draws.uniform(name, len(nominal[name]), *interval)
+            values[name] = values[name] * (choices.keep_round(scale, chosen) if name == "object_size" else scale)
     return values
 
 

@@ -10,7 +10,7 @@ import torch
 
 from dexsim import settings
 from dexsim.errors import UserError
-from dexsim.parameters import PARAMETERS, check, nominal
+from dexsim.parameters import PARAMETERS, Choices, check, nominal
 from dexsim.randomization import RandomForce, RandomizationSettings, draw_parameters
 from dexsim.rng import EpisodeDraws
 from dexsim.robots import load
@@ -82,14 +82,14 @@ def test_off_is_nominal() -> None:
     plain = build()
     assert not plain.changes_parameters
     assert all(not getattr(plain, field.name) for field in fields(plain) if field.name != "force_decay")
-    values = draw_parameters(plain, nominal(SCENE), EpisodeDraws(0, torch.arange(3), torch.zeros(3)))
+    values = draw_parameters(plain, nominal(SCENE), EpisodeDraws(0, torch.arange(3), torch.zeros(3)), Choices(SCENE))
     for name, value in nominal(SCENE).items():
         assert torch.equal(values[name], value.expand(3, -1)), name
 
 
 def test_each_object_draws_its_own_and_paper_values_are_within_bounds() -> None:
     draws = EpisodeDraws(0, torch.arange(500), torch.zeros(500))
-    values = draw_parameters(build(**PAPER), nominal(SCENE), draws)
+    values = draw_parameters(build(**PAPER), nominal(SCENE), draws, Choices(SCENE))
     assert {name: value.shape[1] for name, value in values.items()} == {
         "joint_stiffness": 26, "joint_damping": 26, "hand_friction": 1, "object_mass": 2, "object_friction": 2,
         "object_size": 6, "object_choice": 2,
@@ -106,7 +106,7 @@ def test_each_object_draws_its_own_and_paper_values_are_within_bounds() -> None:
 def test_scaled_out_of_bounds_is_refused() -> None:
     wide = build(stiffness_scale=[100.0, 100.0])
     with pytest.raises(UserError, match=r"joint_stiffness from .* to \d+; allowed: 0.01 to 2000 N m/rad"):
-        check(draw_parameters(wide, nominal(SCENE), EpisodeDraws(0, torch.arange(1), torch.zeros(1))))
+        check(draw_parameters(wide, nominal(SCENE), EpisodeDraws(0, torch.arange(1), torch.zeros(1)), Choices(SCENE)))
 
 
 @pytest.mark.parametrize("dt", [0.1, 0.2])
@@ -131,3 +131,14 @@ def test_force_has_the_table_s_rate_and_decay_at_any_policy_rate(dt: float) -> N
 def test_no_force_is_inactive() -> None:
     assert not RandomForce(build(force_scale=2.0), (1, 1), 0.1).active
     assert not RandomForce(build(force_probability=0.2), (1, 1), 0.1).active
+
+
+def test_round_objects_stay_round() -> None:
+    can, ball = (ObjectSpec(shape, shape, (0.06, 0.06, 0.06), 0.1) for shape in ("cylinder", "sphere"))
+    scene = Scene(load("gr1t2"), objects=(can, ball))
+    draws = EpisodeDraws(0, torch.arange(50), torch.zeros(50))
+    size = draw_parameters(build(**PAPER), nominal(scene), draws, Choices(scene))["object_size"].view(50, 2, 3)
+    assert torch.equal(size[:, 0, 0], size[:, 0, 1])
+    assert not torch.equal(size[:, 0, 0], size[:, 0, 2])
+    assert torch.equal(size[:, 1, 0], size[:, 1, 2])
+    assert len(size[:, 1, 0].unique()) == 50
