@@ -6,6 +6,7 @@ policy always sees a right hand at work (`Task.two_sided`); `nearer_hand` is the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Dict, Mapping, Optional, Tuple
 
@@ -18,7 +19,7 @@ from dexsim.randomization import RandomizationSettings
 from dexsim.rng import EpisodeDraws
 from dexsim.robots import RobotSpec
 from dexsim.robots.gr1t2 import CONTACT_FINGERS
-from dexsim.rotations import quat_from_yaw, quat_multiply, tilt_cosine
+from dexsim.rotations import quat_from_yaw, quat_multiply, quat_rotate, tilt_cosine
 from dexsim.scene import ContactPair, Scene, Table
 from dexsim.symmetry import QUATERNION, VECTOR
 from dexsim.world import Start, Term, World
@@ -28,6 +29,9 @@ from tasks.banks import load_bank, mirror_bank
 OBJECT = "object"
 SIDES = ("both", "left", "right")
 JOINTS = ("joint_position", "joint_target")
+# Where around the object its markers stick, from its front to the side away from the palm; rad. Markers all around
+# would be met by fingers that only touch the near side.
+MARKER_ANGLES = (0.0, math.pi / 4, math.pi / 2)
 # Farther from its start than this, or below the table's top by this much, the object is lost; m.
 LOST_SIDEWAYS, LOST_BELOW = 0.35, 0.05
 
@@ -109,7 +113,9 @@ class GraspAndReach:
         self.episode_s, self.hold_s = settings.episode_s, settings.hold_s
         self.joints: Optional[Tuple[str, ...]] = tuple(name for name in robot.commands if _is_right(name))
         self._objects = objects.expand(settings.objects)
-        self._markers = markers.side_markers()
+        right = torch.tensor([[math.cos(a), math.sin(a), 0.0] for a in MARKER_ANGLES], dtype=torch.float64)
+        self._directions = torch.stack([right, right * torch.tensor(VECTOR, dtype=torch.float64)])
+        self._is_round = torch.tensor([item.shape != "box" for item in self._objects])
         tips = [tip.name for tip in robot.fingertips]
         by_side = [[tips.index(f"{side}_{finger}") for finger in CONTACT_FINGERS] for side in ("right", "left")]
         self._tips = torch.tensor(by_side)  # row 1 for a mirrored episode
@@ -170,8 +176,13 @@ class GraspAndReach:
         }
 
     def marker_positions(self, world: World) -> Tensor:
-        """The markers where they are now."""
-        return markers.place(self._markers, world.object_size(), world.state.object_pose[:, 0])
+        """Where the acting hand's fingers should close, (N, 3, 3) m: from the object's front to its far side."""
+        inverse = world.initial_object[:, 0, None, 3:] * torch.tensor([1.0, -1.0, -1.0, -1.0], dtype=torch.float64)
+        outward = self._directions[world.mirrored.long()]
+        direction = quat_rotate(inverse.expand(-1, outward.shape[1], -1), outward)
+        is_round = self._is_round[world.parameters["object_choice"][:, 0].long()]
+        points = markers.around(direction, world.object_size(), is_round)
+        return markers.attach(points, world.state.object_pose[:, 0])
 
     def metrics(self, world: World) -> Dict[str, Tensor]:
         """Distance to the goal in m, tilt in deg, whether the left hand acted, and which object it was."""

@@ -26,9 +26,20 @@ def box_markers(placement: str) -> Tuple[Tensor, Tensor]:
     return left, left * torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)
 
 
-def side_markers() -> Tensor:
-    """Markers (4, 3) in the middle of an object's four sides, for a hand that closes around it."""
-    return torch.tensor([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]], dtype=torch.float64)
+def around(direction: Tensor, size: Tensor, is_round: Tensor) -> Tensor:
+    """Markers halfway up an object's upright surface, in directions seen from its middle.
+
+    Args:
+        direction: (N, n, 3) horizontal unit vectors in the object's frame.
+        size: (N, 3) its full extents in m.
+        is_round: (N,) whether its cross-section is an ellipse, not a rectangle.
+
+    Returns:
+        (N, n, 3) in the object's frame, m.
+    """
+    share = (direction[..., :2] / (size[:, None, :2] / 2)).abs()
+    inverse = torch.where(is_round[:, None], torch.linalg.vector_norm(share, dim=-1), share.amax(dim=-1))
+    return direction / inverse[..., None]
 
 
 def place(markers: Tensor, size: Tensor, pose: Tensor) -> Tensor:
@@ -39,5 +50,9 @@ def place(markers: Tensor, size: Tensor, pose: Tensor) -> Tensor:
         size: (N, 3) full extents of the object in m.
         pose: (N, 7) its pose.
     """
-    local = markers * (size / 2)[:, None]
-    return pose[:, None, :3] + quat_rotate(pose[:, None, 3:].expand(-1, len(markers), -1), local)
+    return attach(markers * (size / 2)[:, None], pose)
+
+
+def attach(points: Tensor, pose: Tensor) -> Tensor:
+    """Points (N, n, 3) in the frames of objects at poses (N, 7), in the world."""
+    return pose[:, None, :3] + quat_rotate(pose[:, None, 3:].expand(-1, points.shape[1], -1), points)
