@@ -16,13 +16,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dexsim.errors import UserError
+from dexsim.errors import UserError, require
 from dexsim.paths import assets_dir
 from dexsim.robots import RobotSpec
 from dexsim.runs import atomic_path
 from dexsim.symmetry import QUATERNION, VECTOR, Mirror, mirror_commands
 
 BANK_VERSION = 2
+INITS = ("bank", "default")
+# Joints that are not at zero while an arm waits, rad.
+REST = {
+    "left_shoulder_roll_joint": 0.5,
+    "left_elbow_pitch_joint": -1.4,
+    "right_shoulder_roll_joint": -0.5,
+    "right_elbow_pitch_joint": -1.4,
+}
 FIELDS = ("joint_position", "joint_target", "object_pose", "stage")
 
 
@@ -85,6 +93,31 @@ def load_bank(name: str, robot: RobotSpec, task: str) -> Bank:
         raise UserError(f"task.bank = {name!r}: {path.name} was made for task {made_for!r}, not {task!r}")
     robot.check_table(table, f"bank {path.name}")
     return Bank(**arrays)
+
+
+def initial_bank(init: str, name: str, robot: RobotSpec, task: str) -> Bank:
+    """The bank that episodes start from: as recorded, or, for comparison, only its objects (Table 2).
+
+    Args:
+        init: one of `INITS`; "default": hands at rest at the robot's sides, objects as in the bank's first stage.
+        name: of the bank.
+        robot: the robot.
+        task: name of the task.
+    """
+    require(init in INITS, "task.init", init, f"one of {', '.join(INITS)}")
+    bank = load_bank(name, robot, task)
+    if init == "bank":
+        return bank
+    pose = bank.object_pose[bank.stage == 0]
+    return from_targets(robot, np.tile(rest_position(robot), (len(pose), 1)), pose.numpy())
+
+
+def rest_position(robot: RobotSpec) -> np.ndarray:
+    """Commanded joint positions (26,) in rad of a robot that waits: elbows bent, open hands beside its work."""
+    joints = np.array(robot.open_position) * robot.is_hand
+    for name, angle in REST.items():
+        joints[robot.commands.index(name)] = angle
+    return joints
 
 
 def mirror_bank(bank: Bank, robot: RobotSpec) -> Bank:

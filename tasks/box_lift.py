@@ -20,7 +20,7 @@ from dexsim.rotations import quat_from_yaw, quat_rotate, tilt_cosine
 from dexsim.scene import ContactPair, ObjectSpec, Scene, Table
 from dexsim.world import Start, Term, World
 from tasks import markers, rewards
-from tasks.banks import load_bank
+from tasks.banks import initial_bank
 from tasks.initial_states import BOX_CENTRE, BOX_SIZE
 
 BOX = "box"
@@ -52,6 +52,7 @@ class BoxLiftSettings:
         pick_up_height: lifted this far counts as picked up, m.
         episode_s: length of an episode in s.
         hold_s: success must have held this long at the end, in s.
+        init: "bank", or "default" for hands at rest instead of the bank's (Table 2).
         bank: bank of initial states: a file, or a name in `assets/banks`, of which each robot has its own; None for the
             one that goes with the placement (`PLACEMENT_BANKS`).
     """
@@ -80,6 +81,7 @@ class BoxLiftSettings:
     pick_up_height: float = 0.05
     episode_s: float = 5.0
     hold_s: float = 1.0
+    init: str = "bank"
     bank: Optional[str] = None
 
     def __post_init__(self) -> None:
@@ -147,7 +149,7 @@ class BoxLift:
         self.rewards: Mapping[str, Tuple[float, Term]] = self._rewards()
         if settings.goal_height[0] < settings.goal_height[1]:
             self.actor, self.critic = (*self.actor, "goal"), (*self.critic, "goal")
-        self._bank = load_bank(settings.bank or PLACEMENT_BANKS[settings.placement], robot, self.name)
+        self._bank = initial_bank(settings.init, settings.bank or PLACEMENT_BANKS[settings.placement], robot, self.name)
         self._table = Table()
         self.symmetric = (
             settings.alpha == settings.beta

@@ -24,7 +24,7 @@ from dexsim.scene import ContactPair, Scene, Table
 from dexsim.symmetry import QUATERNION, VECTOR
 from dexsim.world import Start, Term, World
 from tasks import markers, objects, rewards
-from tasks.banks import load_bank, mirror_bank
+from tasks.banks import initial_bank, mirror_bank
 
 OBJECT = "object"
 SIDES = ("both", "left", "right")
@@ -52,6 +52,7 @@ class GraspAndReachSettings:
         pick_up_height: lifted this far counts as picked up, m.
         episode_s: length of an episode in s.
         hold_s: success must have held this long at the end, in s.
+        init: "bank", or "default" for hands at rest instead of the bank's (Table 2).
         bank: bank of initial states: a file, or a name in `assets/banks`, of which each robot has its own.
     """
 
@@ -68,6 +69,7 @@ class GraspAndReachSettings:
     pick_up_height: float = 0.05
     episode_s: float = 6.0
     hold_s: float = 1.0
+    init: str = "bank"
     bank: str = "grasp_and_reach"
 
     def __post_init__(self) -> None:
@@ -120,7 +122,7 @@ class GraspAndReach:
         by_side = [[tips.index(f"{side}_{finger}") for finger in CONTACT_FINGERS] for side in ("right", "left")]
         self._tips = torch.tensor(by_side)  # row 1 for a mirrored episode
         self.rewards: Mapping[str, Tuple[float, Term]] = self._rewards()
-        bank = load_bank(settings.bank, robot, self.name)
+        bank = initial_bank(settings.init, settings.bank, robot, self.name)
         pairs = [bank, mirror_bank(bank, robot)]
         self._joints = {name: torch.stack([getattr(each, name) for each in pairs]) for name in JOINTS}
         self._pose = bank.object_pose[:, 0]

@@ -16,7 +16,7 @@ from dexsim.robots import ROBOTS, RobotSpec, load
 from dexsim.robots.spec import SIDES
 from dexsim.rotations import quat_from_yaw
 from dexsim.scene import ObjectSpec, Scene
-from tasks.banks import Bank, from_targets, save_bank
+from tasks.banks import Bank, from_targets, rest_position, save_bank
 
 ELBOW_BENT = -1.2
 TOLERANCE = 5e-3  # m
@@ -172,18 +172,17 @@ GRASP_ROLL = -0.35  # the palm faces a little down: so the fingers close around 
 GRASP_TURN = (0.15, 0.1, 0.25)  # about x, y, z, +- rad
 GRASP_SHIFTS = (-0.02, 0.02)
 LARGEST_OBJECT = (0.090, 0.090, 0.158)  # a cylinder around every object of the training set, scaled by Table 4
-WAITING = {"left_shoulder_roll_joint": 0.5, "left_elbow_pitch_joint": -1.4}
 
 
 def beside_object(robot: RobotSpec, count: int, seed: int = 0) -> Bank:
     """A bank of `count` states with the right palm beside an object on the table, facing it."""
     rng, reacher, is_clear = np.random.default_rng(seed), Reacher(robot), _object_clearance(robot)
+    waiting = [robot.commands.index(name) for name in robot.arm_joints("left")]
     states, poses = [], []
     for _ in range(ATTEMPTS * count):
         place = np.array([rng.uniform(*GRASP_X), rng.uniform(*GRASP_Y)])
         start = posture(robot, rng)
-        for name, angle in WAITING.items():
-            start[robot.commands.index(name)] = angle
+        start[waiting] = rest_position(robot)[waiting]
         target = _beside_object(place, rng)
         joints, miss = reacher.reach(start, {"right": target})
         if miss < TOLERANCE and is_clear(joints, place):

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+import tasks
 from dexsim.backends.mujoco_model import build_spec
 from dexsim.errors import UserError
+from dexsim.paths import assets_dir
 from dexsim.robots import ROBOTS, RobotSpec, load
 from dexsim.scene import ObjectSpec, Scene
 from tasks import initial_states
@@ -107,3 +109,27 @@ def test_a_bank_that_does_not_fit_is_refused(tmp_path: Path, header: Dict[str, A
     np.savez_compressed(path, **arrays)
     with pytest.raises(UserError, match=message):
         load_bank(str(path), robot, "box_lift")
+
+
+@pytest.mark.parametrize("task", ["box_lift", "grasp_and_reach"])
+def test_hands_at_rest_touch_nothing(robot: RobotSpec, task: str) -> None:
+    """`init=default`: objects as in the bank, hands at the robot's sides."""
+    if not (assets_dir() / "banks" / f"{task}_{robot.name}.npz").is_file():
+        pytest.skip("no bank")
+    env = tasks.make_env({"name": task, "init": "default"}, {"name": robot.name}, {"threads": 1}, num_envs=4)
+    env.reset()
+    banked = load_bank(task, robot, task)
+    assert torch.isin(env.world.state.object_pose[:, 0, 0], banked.object_pose[:, 0, 0]).all()
+    before = env.world.state.object_pose.clone()
+    for _ in range(3):
+        env.step(torch.zeros(4, env.num_actions))
+    assert not env.world.state.contact.any()
+    assert (env.world.state.object_pose - before).abs().max() < 1e-3
+    palms = env.world.state.palm_pose[:, :, 1]
+    assert palms[:, 0].min() > 0.2
+    assert palms[:, 1].max() < -0.2
+
+
+def test_another_way_to_start_is_refused() -> None:
+    with pytest.raises(UserError, match=r"task.init must be one of bank, default|task.init = 'nap'"):
+        tasks.make_env({"name": "box_lift", "init": "nap"}, {"name": "gr1t2"})
