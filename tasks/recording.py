@@ -1,0 +1,158 @@
+"""Records a bank of initial states by hand: a session moves the hands of one simulated robot and stores states.
+
+The page of `dexsim play` calls nothing else; a script may do the same without a browser:
+
+    session = Session(env, Path("bank.npz"))
+    session.move_palm("right", position)
+    session.advance(2.0)
+    session.store()
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import List, Optional, Tuple
+
+import numpy as np
+import torch
+
+from dexsim.env import Env
+from dexsim.errors import UserError, require
+from dexsim.symmetry import Mirror, mirror_commands
+from tasks.banks import FIELDS, Bank, mirror_bank, save_bank
+from tasks.hands import STEP, Hands
+
+logger = logging.getLogger(__name__)
+
+
+class Session:
+    """One robot at work, and the states stored so far. Every change of the bank is written at once.
+
+    Args:
+        env: of one copy; its task says how the scene starts and whose bank this is.
+        path: of the bank.
+
+    Attributes:
+        message: what happened last, for the person.
+        resets: how often the scene has started anew.
+        stages: what a state may be stored as; its index is the stage in the bank.
+    """
+
+    def __init__(self, env: Env, path: Path) -> None:
+        require(env.num_envs == 1, "num_envs", env.num_envs, "1")
+        exact = STEP / env.backend.scene.timestep
+        self._substeps = round(exact)
+        whole = self._substeps >= 1 and abs(exact - self._substeps) < 1e-6
+        require(whole, "backend.timestep", env.backend.scene.timestep, f"a whole fraction of {STEP:g} s")
+        self.env, self.path, self.robot, self.task = env, path, env.robot, env.task
+        self.hands = Hands(env.robot, env.control.arm_lead)
+        self.message, self.resets = "", 0
+        # A state in which all is reached is not one to start from.
+        self.stages: Tuple[str, ...] = ("start", *(f"after {name}" for name in env.task.stage_names[:-1]))
+        self._states: List[Bank] = []
+        self._time_left = 0.0
+        env.reset()
+        self._take_over()
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    @property
+    def command_position(self) -> np.ndarray:
+        """(26,) measured positions of the commanded joints, rad."""
+        return self.env.backend.state.joint_position[0].numpy()[self.robot.command_index]
+
+    def reset(self) -> None:
+        """Start the scene anew, at the task's next random start."""
+        self.env.reset_envs(torch.tensor([0]))
+        self._take_over()
+        self.message, self.resets = "new start", self.resets + 1
+
+    def move_palm(self, side: str, position: np.ndarray, rotation: Optional[np.ndarray] = None) -> None:
+        """Send a palm somewhere: see `Hands.move_palm`."""
+        self.hands.move_palm(side, position, rotation)
+
+    def close(self, side: str, amount: float) -> None:
+        """Move the fingers of a side to 0 (open) .. 1 (closed)."""
+        self.hands.close(side, amount)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; what is less than a step is kept for the next call. A diverged scene starts anew."""
+        self._time_left += seconds
+        while self._time_left >= STEP - 1e-9:
+            self._time_left -= STEP
+            target = self.hands.step(self.command_position)
+            self.env.backend.set_joint_targets(torch.from_numpy(target)[None])
+            bad = self.env.backend.step(self._substeps)
+            if bool(bad.any()):
+                self.reset()
+                self.message = "the simulation diverged: new start"
+                logger.warning(self.message)
+        self.env.world.state = self.env.backend.state
+
+    def reached(self) -> List[str]:
+        """The task's stages that the scene is in now."""
+        return [name for name, now in self.task.stages(self.env.world).items() if bool(now[0])]
+
+    def is_lost(self) -> bool:
+        """Whether the task would end an episode here, its object lost."""
+        return bool(self.task.failure(self.env.world)[0])
+
+    def store(self, stage: int = 0) -> int:
+        """Keep the state as it is now and write the bank.
+
+        Args:
+            stage: of the task, an index of `stages`.
+
+        Returns:
+            How many states there are now.
+
+        Raises:
+            UserError: there is no such stage, or the object is lost.
+        """
+        allowed = f"0 to {len(self.stages) - 1}"
+        require(0 <= stage < len(self.stages), "stage", stage, allowed)
+        if self.is_lost():
+            raise UserError("not stored: the object is lost; start anew")
+        self._states.append(self._snapshot(stage))
+        self.save()
+        self.message = f"stored state {len(self)}"
+        return len(self)
+
+    def undo(self) -> int:
+        """Forget the state stored last; return how many are left."""
+        self.message = "nothing to undo"
+        if self._states:
+            self._states.pop()
+            self.save()
+            self.message = "last state removed"
+        return len(self)
+
+    def save(self) -> Optional[Path]:
+        """Write the bank; None, and no file, where there is no state: nothing could start from that."""
+        if not self._states:
+            if self.path.exists():
+                self.path.unlink()
+            self.message = "nothing stored yet"
+            return None
+        bank = Bank(**{name: torch.cat([getattr(state, name) for state in self._states]) for name in FIELDS})
+        save_bank(self.path, self.robot, bank, self.task.name)
+        self.message = f"saved {len(self)} states"
+        return self.path
+
+    def _snapshot(self, stage: int) -> Bank:
+        state = self.env.backend.state
+        target = torch.from_numpy(self.hands.target.copy())[None]
+        bank = Bank(state.joint_position.clone(), target, state.object_pose.clone(), torch.tensor([stage]))
+        # Banks of a two-sided task hold the right hand's states; the task makes the left one's from them.
+        left = self.task.two_sided and float(bank.object_pose[0, 0, 1]) > 0
+        return mirror_bank(bank, self.robot) if left else bank
+
+    def _take_over(self) -> None:
+        """Go on from how the environment has started: its targets, not its positions, hold what a hand holds."""
+        target = self.env.get_state()["buffers"]["_target"].double()
+        if bool(self.env.world.mirrored[0]):
+            target = Mirror(mirror_commands(self.robot))(target)
+        self.hands.reset(target[0].numpy())
+        self._time_left = 0.0
