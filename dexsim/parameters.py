@@ -79,6 +79,7 @@ class Choices:
             "object_friction": torch.tensor([[c.friction for c in row] for row in fill], dtype=torch.float64),
             "object_size": torch.tensor([[c.size for c in row] for row in fill], dtype=torch.float64),
         }
+        self._fixed = torch.tensor([[c.shape == "mesh" for c in row] for row in fill])
         # The axis whose scale each extent follows: round shapes stay round.
         self._axes = torch.tensor([[ROUND.get(c.shape, (0, 1, 2)) for c in row] for row in fill])
 
@@ -88,10 +89,11 @@ class Choices:
         values = {name: table[item, choice].flatten(1) for name, table in self._tables.items()}
         return {**values, "object_choice": choice.to(torch.float64)}
 
-    def keep_round(self, scale: Tensor, choice: Tensor) -> Tensor:
-        """Scales (n, 3 * K) of the extents of objects (n, K) int64, with those equal that the shape wants equal."""
-        axes = self._axes[torch.arange(len(self.counts)), choice]
-        return scale.view(axes.shape).gather(2, axes).flatten(1)
+    def fit_scale(self, scale: Tensor, choice: Tensor) -> Tensor:
+        """Scales (n, 3 * K) of extents as their choice (n, K) allows: round ones stay round, meshes as they are."""
+        item = torch.arange(len(self.counts))
+        axes = self._axes[item, choice]
+        return scale.view(axes.shape).gather(2, axes).masked_fill(self._fixed[item, choice][..., None], 1.0).flatten(1)
 
 
 def repeat(values: Mapping[str, Tensor], count: int) -> Dict[str, Tensor]:

@@ -119,7 +119,7 @@ def draw_parameters(
     ):
         if interval:
             scale = draws.uniform(name, len(nominal[name]), *interval)
-            values[name] = values[name] * (choices.keep_round(scale, chosen) if name == "object_size" else scale)
+            values[name] = values[name] * (choices.fit_scale(scale, chosen) if name == "object_size" else scale)
     return values
 
 

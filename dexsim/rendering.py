@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence, Tuple, Unio
 import numpy as np
 
 from dexsim import imaging
-from dexsim.backends.mujoco_model import bounding_radius, geom_size, geom_type
+from dexsim.backends.mujoco_objects import ObjectGeoms
 from dexsim.errors import require
 from dexsim.imaging import Camera, Sphere, View
 from dexsim.runs import atomic_path
@@ -78,13 +78,11 @@ class RayRenderer:
         self.meshes = find_folder(meshes)
         model = drawable_model(self.backend.scene, self.meshes)
         self._colors = imaging.decode(model.geom_rgba[:, :3])
-        self._geoms = [model.geom(item.name).id for item in self.objects]
         self._flat = model.geom_type != mujoco.mjtGeom.mjGEOM_MESH
         copies = threads or os.cpu_count() or 1
         self._batch = Batch(model, copies, copies)
         self._qpos = self._batch.bind("qpos")
-        fields = ("geom_size", "geom_rbound", "geom_aabb", "geom_type")
-        self._size, self._rbound, self._aabb, self._type = (self._batch.expand(name) for name in fields)
+        self._object_geoms = ObjectGeoms(model, self._batch, self.objects)
 
     def render(self, env_id: Optional[int] = None) -> np.ndarray:
         """Draw an environment as it is now, (height, width, 3) uint8."""
@@ -97,14 +95,13 @@ class RayRenderer:
         qpos = np.concatenate([state.joint_position[env_id].numpy(), pose.ravel()])
         values = self.env.world.parameters if self.env else self.backend.values
         sizes = values["object_size"][env_id].numpy().reshape(len(self.objects), 3).copy()
-        numbers = values["object_choice"][env_id].long().tolist()
-        shapes = tuple(item.choices[number].shape for item, number in zip(self.objects, numbers))
+        choices = values["object_choice"][env_id].numpy().copy()
         if self.env is None:
-            return Frame(qpos, sizes, shapes)
+            return Frame(qpos, sizes, choices)
         world, points = self.env.world, self.env.task.marker_positions(self.env.world)[env_id].tolist()
         goal, turn = world.goal[env_id].numpy(), world.initial_object[env_id, 0, 3:].numpy()
         spheres = tuple(Sphere((x, y, z), MARKER_RADIUS, MARKER_COLOR) for x, y, z in points)
-        return Frame(qpos, sizes, shapes, spheres, outline(goal, turn, sizes[0]))
+        return Frame(qpos, sizes, choices, spheres, outline(goal, turn, sizes[0]))
 
     def draw(self, frame: Frame) -> np.ndarray:
         """Draw a frame, (height, width, 3) uint8."""
@@ -127,10 +124,9 @@ class RayRenderer:
 
     def _place(self, frame: Frame) -> None:
         self._qpos[:] = frame.qpos
-        for shape, geom, size in zip(frame.shapes, self._geoms, frame.sizes):
-            self._type[:, geom] = geom_type(shape)
-            self._size[:, geom], self._rbound[:, geom] = geom_size(shape, size), bounding_radius(shape, size)
-            self._aabb[:, geom, 3:] = size / 2
+        copies = self._batch.nsim
+        choice, size = (np.repeat(values[None], copies, axis=0) for values in (frame.choices, frame.sizes))
+        self._object_geoms.apply(np.arange(copies), choice, size, np.ones(choice.shape))
 
     def _trace(self, origin: np.ndarray, rays: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Distance, geom and normal where rays (n, 3) meet one, shared out among identical copies of the scene."""

@@ -8,7 +8,9 @@ from typing import Tuple
 from dexsim.errors import UserError, unknown
 from dexsim.robots import RobotSpec
 
-SHAPES = ("box", "cylinder", "sphere")
+Vec3 = Tuple[float, float, float]
+SHAPES = ("box", "cylinder", "sphere", "mesh")
+Vertices = Tuple[Vec3, ...]
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,17 @@ class Table:
 
 @dataclass(frozen=True)
 class ObjectSpec:
-    """A free primitive.
+    """A free object: a primitive, or convex parts.
 
     Attributes:
         name: unique in the scene.
-        shape: "box", "cylinder" or "sphere".
-        size: its full extents x, y, z in m.
+        shape: "box", "cylinder", "sphere" or "mesh".
+        size: its full extents x, y, z in m; those of a mesh are its vertices' and cannot be scaled.
         mass: kg, spread evenly over the volume.
         friction: sliding friction coefficient.
         position: initial centre in m.
         rgba: colour when drawn.
+        parts: of a mesh: vertices of each convex part in m, in the middle of its extents.
         alternatives: what may lie in its place, environment by environment: parameter `object_choice`, 0 for itself.
     """
 
@@ -48,6 +51,7 @@ class ObjectSpec:
     friction: float = 1.0
     position: Tuple[float, float, float] = (0.4, 0.0, 0.1)
     rgba: Tuple[float, float, float, float] = (0.85, 0.55, 0.25, 1.0)
+    parts: Tuple[Vertices, ...] = ()
     alternatives: Tuple[ObjectSpec, ...] = ()
 
     def __post_init__(self) -> None:
@@ -56,6 +60,8 @@ class ObjectSpec:
             raise UserError(f"object {self.name!r}: shape {self.shape!r}; allowed: {', '.join(SHAPES)}")
         if min(self.size) <= 0 or self.mass <= 0:
             raise UserError(f"object {self.name!r}: size {self.size} and mass {self.mass} must be positive")
+        if (self.shape == "mesh") != bool(self.parts):
+            raise UserError(f"object {self.name!r}: a mesh, and only a mesh, has convex parts")
 
     @property
     def choices(self) -> Tuple[ObjectSpec, ...]:

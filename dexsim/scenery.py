@@ -29,11 +29,11 @@ TABLE_COLOR, BONE_COLOR, STAND_COLOR = (0.76, 0.68, 0.58, 1), (0.62, 0.64, 0.68,
 
 @dataclass(frozen=True)
 class Frame:
-    """What is drawn: positions as in MuJoCo's qpos (nq,), each object's extents in m (K, 3) and shape, the marks."""
+    """What is drawn: positions as in MuJoCo's qpos (nq,), objects' extents (K, 3) in m and choice (K,), the marks."""
 
     qpos: np.ndarray
     sizes: np.ndarray
-    shapes: Tuple[str, ...]
+    choices: np.ndarray
     spheres: Tuple[Sphere, ...] = ()
     segments: Tuple[Segment, ...] = ()
 

@@ -117,7 +117,7 @@ class GraspAndReach:
         self._objects = objects.expand(settings.objects)
         right = torch.tensor([[math.cos(a), math.sin(a), 0.0] for a in MARKER_ANGLES], dtype=torch.float64)
         self._directions = torch.stack([right, right * torch.tensor(VECTOR, dtype=torch.float64)])
-        self._is_round = torch.tensor([item.shape != "box" for item in self._objects])
+        self._is_round = torch.tensor([item.shape in ("cylinder", "sphere", "mesh") for item in self._objects])
         tips = [tip.name for tip in robot.fingertips]
         by_side = [[tips.index(f"{side}_{finger}") for finger in CONTACT_FINGERS] for side in ("right", "left")]
         self._tips = torch.tensor(by_side)  # row 1 for a mirrored episode

@@ -2,18 +2,24 @@
 
 Primitives in sizes that a GR1 hand can hold (arXiv 2502.20396, sections A and C: policies trained on primitives carry
 over to unseen objects). The groups are those of divide and conquer: one object, three groups alike in shape, three
-mixed, all.
+mixed, all. A mesh file serves too: each of its connected components becomes a convex part.
+
+`python -m tasks.objects` writes the meshes of `assets/objects`.
 """
 
 from __future__ import annotations
 
-from typing import Dict, List, Sequence, Tuple
+from pathlib import Path
+from typing import Any, Dict, List, Sequence, Tuple
 
 from dexsim.errors import UserError, unknown
+from dexsim.paths import assets_dir
+from dexsim.runs import atomic_path
 from dexsim.scene import ObjectSpec
 
 MASS = 0.065  # kg, the middle of Table 4's range
 Color = Tuple[float, float, float, float]
+SUFFIXES = (".stl", ".obj", ".ply", ".glb")
 ORANGE: Color = (0.85, 0.55, 0.25, 1.0)
 
 
@@ -50,11 +56,14 @@ HELD_OUT: Dict[str, ObjectSpec] = _catalogue(
     ]
 )
 OBJECTS = {**TRAINING, **HELD_OUT}
+# Held out too, and no primitives: files in `assets/objects`.
+MESHES = ("bottle", "hexagon", "cone", "spindle", "cross", "jug")
 
 # Name of a group -> its objects.
 GROUPS: Dict[str, Tuple[str, ...]] = {
     "all": tuple(TRAINING),
-    "held_out": tuple(HELD_OUT),
+    "held_out": (*HELD_OUT, *MESHES),
+    "held_out_meshes": MESHES,
     "shape_cylinders": ("can", "tin", "tube", "mug"),
     "shape_boxes": ("carton", "stick", "packet", "brick"),
     "shape_spheres": ("ball", "orange"),
@@ -65,17 +74,88 @@ GROUPS: Dict[str, Tuple[str, ...]] = {
 
 
 def expand(names: Sequence[str], key: str = "task.objects") -> List[ObjectSpec]:
-    """The objects of some names, of which each may be a group's.
+    """The objects of some names, of which each may be a group's or a mesh file (`.stl`, `.obj`, `.ply`, `.glb`).
 
     Raises:
-        UserError: for a name that neither an object nor a group has, or none at all.
+        UserError: for a name that no object, group or file has, a file that is no mesh, or no name at all.
     """
     found: Dict[str, ObjectSpec] = {}
     for name in names:
-        if name not in OBJECTS and name not in GROUPS:
-            raise unknown(f"{key}: no object or group named {name!r}", name, [*GROUPS, *OBJECTS])
+        is_file = name.endswith(SUFFIXES)
+        if not is_file and name not in OBJECTS and name not in GROUPS and name not in MESHES:
+            raise unknown(f"{key}: no object or group named {name!r}", name, [*GROUPS, *OBJECTS, *MESHES])
         for member in GROUPS.get(name, (name,)):
-            found[member] = OBJECTS[member]
+            found[member] = OBJECTS[member] if member in OBJECTS else _from_file(member, key)
     if not found:
-        raise UserError(f"{key} = []: must name at least one of {', '.join([*GROUPS, *OBJECTS])}")
+        raise UserError(f"{key} = []: must name at least one of {', '.join([*GROUPS, *OBJECTS, *MESHES])}")
     return list(found.values())
+
+
+def _from_file(name: str, key: str) -> ObjectSpec:
+    """The object of a mesh file, or of a name in `assets/objects`."""
+    import trimesh
+
+    path = Path(name) if name.endswith(SUFFIXES) else assets_dir() / "objects" / f"{name}.stl"
+    if not path.is_file():
+        raise UserError(f"{key} = {name!r}: no file {path}")
+    try:
+        mesh = trimesh.load_mesh(path)
+        mesh.merge_vertices()
+        hulls = [part.convex_hull for part in mesh.split(only_watertight=False)]
+        middle, size = mesh.bounds.mean(axis=0), mesh.extents
+    except Exception as error:  # trimesh's readers raise whatever their formats call for
+        raise UserError(f"{key} = {name!r}: {path} is not a mesh ({error})") from None
+    parts = tuple(tuple(map(tuple, (hull.vertices - middle).tolist())) for hull in hulls)
+    return ObjectSpec(path.stem, "mesh", tuple(size.tolist()), MASS, rgba=ORANGE, parts=parts)
+
+
+def _frustum(low: float, high: float, height: float, base: float, sides: int = 16) -> Any:
+    """An upright frustum's hull: radii below and above, height and where its base is, m."""
+    import numpy as np
+    import trimesh
+
+    angle = np.linspace(0, 2 * np.pi, sides, endpoint=False)
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    rings = [np.column_stack([ring * r, np.full(sides, z)]) for r, z in ((low, base), (high, base + height))]
+    return trimesh.Trimesh(vertices=np.concatenate(rings)).convex_hull
+
+
+def _block(size: Tuple[float, float, float], centre: Tuple[float, float, float]) -> Any:
+    import trimesh
+
+    block = trimesh.creation.box(size)
+    block.apply_translation(centre)
+    return block
+
+
+def write_meshes() -> None:
+    """Write the held-out meshes that ship."""
+    import trimesh
+
+    made = {
+        # A hair between parts that lie on each other, so that they are components of their own.
+        "bottle": [
+            _frustum(0.030, 0.030, 0.0898, 0.0),
+            _frustum(0.030, 0.012, 0.0298, 0.09),
+            _frustum(0.012, 0.012, 0.03, 0.12),
+        ],
+        "hexagon": [_frustum(0.032, 0.032, 0.12, 0.0, sides=6)],
+        "cone": [_frustum(0.036, 0.022, 0.12, 0.0)],
+        "spindle": [_frustum(0.034, 0.022, 0.0648, 0.0), _frustum(0.022, 0.034, 0.065, 0.065)],
+        "cross": [_block((0.064, 0.024, 0.12), (0, 0, 0.06)), _block((0.024, 0.064, 0.12), (0, 0, 0.06))],
+        "jug": [
+            _frustum(0.030, 0.030, 0.11, 0.0),
+            _block((0.020, 0.010, 0.010), (-0.038, 0, 0.025)),
+            _block((0.020, 0.010, 0.010), (-0.038, 0, 0.085)),
+            _block((0.010, 0.010, 0.070), (-0.050, 0, 0.055)),
+        ],
+    }  # fmt: skip
+    for name, parts in made.items():
+        path = assets_dir() / "objects" / f"{name}.stl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            trimesh.util.concatenate(parts).export(temporary, file_type="stl")
+
+
+if __name__ == "__main__":
+    write_meshes()

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dexsim import parameters
 from dexsim.backends.base import InitialState, SimState
-from dexsim.backends.mujoco_model import build_spec, geom_size, geom_type, principal_inertia
+from dexsim.backends.mujoco_model import build_spec
+from dexsim.backends.mujoco_objects import ObjectGeoms
 from dexsim.rotations import quat_rotate
 from dexsim.scene import Scene
 
@@ -51,8 +52,6 @@ class MujocoBackend:
             raise RuntimeError("the compiled joint order differs from the robot's tree order")
         self._tips = [model.site(f"tip_{tip.name}").id for tip in robot.fingertips]
         self._palms = [model.site(f"palm_{palm.side}").id for palm in robot.palms]
-        self._bodies = np.array([model.body(item.name).id for item in self.scene.objects], dtype=int)
-        self._geoms = np.array([model.geom(item.name).id for item in self.scene.objects], dtype=int)
         hand = {link.name for link in robot.links if any(p.region == "hand" for p in link.primitives)}
         self._hand_geoms = np.array([g for g in range(model.ngeom) if model.body(model.geom_bodyid[g]).name in hand])
 
@@ -73,10 +72,9 @@ class MujocoBackend:
         """Give every parameter its per-environment values, at nominal."""
         batch = self.batch
         self._gain, self._bias = batch.expand("actuator_gainprm"), batch.expand("actuator_biasprm")
-        self._friction, self._size = batch.expand("geom_friction"), batch.expand("geom_size")
-        self._mass, self._inertia = batch.expand("body_mass"), batch.expand("body_inertia")
-        if any(item.alternatives for item in self.scene.objects):
-            self._type = batch.expand("geom_type")
+        self._friction = batch.expand("geom_friction")
+        self._objects = ObjectGeoms(self.model, batch, self.scene.objects)
+        self._bodies = self._objects.bodies
         nominal = parameters.nominal(self.scene)
         self.values = parameters.repeat(nominal, self.num_envs)
         self.set_parameters(torch.arange(self.num_envs), parameters.repeat(nominal, self.num_envs))
@@ -149,28 +147,16 @@ class MujocoBackend:
         if "hand_friction" in values:
             self._friction[column, self._hand_geoms, 0] = values["hand_friction"]
         if "object_friction" in values:
-            self._friction[column, self._geoms, 0] = values["object_friction"]
+            for item, geoms in enumerate(self._objects.geoms):
+                self._friction[column, geoms, 0] = values["object_friction"][:, item : item + 1]
         if not values.keys().isdisjoint(("object_mass", "object_size", "object_choice")):
             self._set_objects(ids)
 
     def _set_objects(self, ids: np.ndarray) -> None:
-        """Masses, sizes and inertias; then what the engine derives from them, bounding volumes among it."""
-        count = len(self.scene.objects)
-        mass = self.values["object_mass"].numpy()[ids]
-        size = self.values["object_size"].numpy()[ids].reshape(len(ids), count, 3)
-        choice = self.values["object_choice"].numpy()[ids]
-        for i, item in enumerate(self.scene.objects):
-            body, geom = self._bodies[i], self._geoms[i]
-            self._mass[ids, body] = mass[:, i]
-            for shape in sorted({option.shape for option in item.choices}):
-                numbers = [number for number, option in enumerate(item.choices) if option.shape == shape]
-                rows = np.isin(choice[:, i], numbers) if item.alternatives else slice(None)
-                some = ids[rows]
-                if item.alternatives:
-                    self._type[some, geom] = geom_type(shape)
-                self._inertia[some, body] = principal_inertia(shape, mass[rows, i], size[rows, i])
-                self._size[some, geom] = geom_size(shape, size[rows, i])
-        self.batch.set_const(ids.astype(np.int32))
+        choice, size, mass = (
+            self.values[name].numpy()[ids] for name in ("object_choice", "object_size", "object_mass")
+        )
+        self._objects.apply(ids, choice, size.reshape(len(ids), -1, 3), mass)
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, List, Optional
 
 import numpy as np
 
 from dexsim.robots.mjcf import ENVIRONMENT, add_robot
 from dexsim.scene import ContactPair, ObjectSpec, Scene, Table
 
-GEOM_TYPES = {"box": "mjGEOM_BOX", "cylinder": "mjGEOM_CYLINDER", "sphere": "mjGEOM_SPHERE"}
+GEOM_TYPES = {"box": "mjGEOM_BOX", "cylinder": "mjGEOM_CYLINDER", "sphere": "mjGEOM_SPHERE", "mesh": "mjGEOM_MESH"}
 # Torsional and rolling friction of every contact, m; condim 3 ignores them, 4 uses the first.
 SPIN_AND_ROLL = (0.005, 0.0001)
 
@@ -59,21 +59,36 @@ def _add_table(spec: Any, table: Table) -> None:
 
 
 def _add_object(spec: Any, item: ObjectSpec) -> None:
+    import mujoco
 
+    for number, choice in enumerate(item.choices):
+        for part, vertices in enumerate(choice.parts):
+            spec.add_mesh(name=mesh_name(item, number, part), uservert=np.array(vertices).ravel())
     body = spec.worldbody.add_body(name=item.name, pos=item.position)
+    if item.alternatives or item.parts:
+        body.simple = False  # the frame of its inertia is not always the frame of the body
     body.add_freejoint(name=f"{item.name}_free")
-    body.add_geom(
-        name=item.name,
-        type=geom_type(item.shape),
-        size=geom_size(item.shape, np.array(item.size)),
-        mass=item.mass,
-        friction=(item.friction, *SPIN_AND_ROLL),
-        contype=ENVIRONMENT,
-        conaffinity=ENVIRONMENT,
-        condim=3,
-        rgba=item.rgba,
-        group=0,
-    )
+    common = {"friction": (item.friction, *SPIN_AND_ROLL), "condim": 3, "rgba": item.rgba, "group": 0}
+    for part, name in enumerate(geom_names(item)):
+        if part < len(item.parts):
+            shape = {"type": mujoco.mjtGeom.mjGEOM_MESH, "meshname": mesh_name(item, 0, part)}
+        elif part == 0:
+            shape = {"type": geom_type(item.shape), "size": geom_size(item.shape, np.array(item.size))}
+        else:  # there for an alternative with more parts; the batch switches it off, but only what collides can collide
+            shape = {"type": mujoco.mjtGeom.mjGEOM_SPHERE, "size": (1e-3, 0, 0)}
+        mass = item.mass if part == 0 else 0.0
+        body.add_geom(name=name, mass=mass, contype=ENVIRONMENT, conaffinity=ENVIRONMENT, **shape, **common)
+
+
+def geom_names(item: ObjectSpec) -> List[str]:
+    """Names of an object's geoms: as many as its choice with the most convex parts has."""
+    parts = max(1, *(len(choice.parts) for choice in item.choices))
+    return [item.name, *(f"{item.name}_part{part}" for part in range(1, parts))]
+
+
+def mesh_name(item: ObjectSpec, choice: int, part: int) -> str:
+    """Name of the mesh of one convex part of one of an object's choices."""
+    return f"{item.name}_{choice}_{part}"
 
 
 def _add_contact_sensor(spec: Any, scene: Scene, pair: ContactPair) -> None:
@@ -105,15 +120,6 @@ def geom_size(shape: str, size: np.ndarray) -> np.ndarray:
     if shape == "cylinder":
         return np.stack([half[..., 0], half[..., 2], np.zeros_like(half[..., 0])], axis=-1)
     return np.stack([half[..., 0], np.zeros_like(half[..., 0]), np.zeros_like(half[..., 0])], axis=-1)
-
-
-def bounding_radius(shape: str, size: np.ndarray) -> np.ndarray:
-    """Radius (...,) of the sphere around an object's full extents (..., 3)."""
-    if shape == "box":
-        return np.linalg.norm(size, axis=-1) / 2
-    if shape == "cylinder":
-        return np.hypot(size[..., 0], size[..., 2]) / 2
-    return size[..., 0] / 2
 
 
 def principal_inertia(shape: str, mass: np.ndarray, size: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,3 +112,33 @@ def test_at_the_goal_without_a_hand_is_no_success() -> None:
 def test_what_cannot_be_is_one_line(given: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         make(1, **given)
+
+
+def test_meshes_and_primitives_share_a_batch_and_stand_on_the_table() -> None:
+    """Each rests on its own height, whichever mesh was compiled first, and touches a hand where its parts are."""
+    env = make(40, objects=["ball", "held_out_meshes"], side="right")
+    env.reset()
+    assert len(env.world.parameters["object_choice"].unique()) == 1 + len(objects.MESHES)
+    before = env.world.state.object_pose.clone()
+    for _ in range(5):
+        env.step(torch.zeros(40, env.num_actions))
+    after = env.world.state.object_pose
+    assert (after[:, 0, :3] - before[:, 0, :3]).abs().max() < 2e-3
+    assert after[:, 0, 3].min() > 0.999
+
+
+def test_a_mesh_keeps_its_size_and_has_the_mass_that_was_drawn() -> None:
+    env = make(8, objects=["jug"], randomization={"object_scale": [0.9, 1.1], "object_mass": [0.03, 0.1]})
+    env.reset()
+    size = torch.tensor(objects.expand(["jug"])[0].size, dtype=torch.float64)
+    assert torch.allclose(env.world.object_size(), size.expand(8, 3))
+    assert env.world.parameters["object_mass"].std() > 0.005
+
+
+def test_a_file_that_is_no_mesh_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "thing.stl"
+    with pytest.raises(UserError, match=r"task.objects = .*thing.stl'?: no file"):
+        make(1, objects=[str(path)])
+    path.write_text("not a mesh")
+    with pytest.raises(UserError, match=r"thing.stl.* is not a mesh"):
+        make(1, objects=[str(path)])
