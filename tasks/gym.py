@@ -6,6 +6,7 @@ Once dexsim is installed, `import dexsim` registers them (entry points of the gr
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Mapping, Optional, Union
 
@@ -20,7 +21,8 @@ from tasks import make_env
 Section = Mapping[str, Any]
 
 
-def box_lift(
+def _make(
+    name: str,
     num_envs: Optional[int] = None,
     robot: str = "gr1t2",
     randomization: Union[str, Section] = "none",
@@ -30,14 +32,15 @@ def box_lift(
     seed: Optional[int] = None,
     render_mode: Optional[str] = None,
 ) -> Union[SingleEnv, VectorEnv]:
-    """Build "dexsim/BoxLift-v0".
+    """Build the environment of a task.
 
     Args:
+        name: of the task, one of `tasks.TASKS`.
         num_envs: how many copies, stepped together; None for a single environment.
         robot: one of `dexsim.robots.ROBOTS`.
         randomization: name of a file in `cfg/randomization`, or what `dexsim.randomization` takes.
         control: what differs from `dexsim.actions.ControlSettings`.
-        task: what differs from `cfg/task/box_lift.yaml`.
+        task: what differs from the task's file in `cfg/task`.
         backend: what differs from `dexsim.backends.BackendSettings`.
         seed: of the first `reset` that is given none; None for a random one.
         render_mode: "rgb_array", or None for no pictures.
@@ -47,7 +50,7 @@ def box_lift(
     """
     varied = _config("randomization", randomization) if isinstance(randomization, str) else randomization
     env = make_env(
-        task=settings.plain(OmegaConf.merge(_config("task", "box_lift"), dict(task or {}))),
+        task=settings.plain(OmegaConf.merge(_config("task", name), dict(task or {}))),
         robot={"name": robot},
         backend=backend,
         randomization=varied,
@@ -55,6 +58,11 @@ def box_lift(
         num_envs=1 if num_envs is None else num_envs,
     )
     return SingleEnv(env, seed, render_mode) if num_envs is None else VectorEnv(env, seed, render_mode)
+
+
+# "dexsim/BoxLift-v0" and "dexsim/GraspAndReach-v0"; arguments as `_make` has them.
+box_lift = partial(_make, "box_lift")
+grasp_and_reach = partial(_make, "grasp_and_reach")
 
 
 def _config(group: str, name: str) -> Any:

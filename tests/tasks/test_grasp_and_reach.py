@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 import torch
+from gymnasium.utils.env_checker import check_env
 
 import tasks
 from dexsim.backends import InitialState
@@ -142,3 +144,9 @@ def test_a_file_that_is_no_mesh_is_one_line(tmp_path: Path) -> None:
     path.write_text("not a mesh")
     with pytest.raises(UserError, match=r"thing.stl.* is not a mesh"):
         make(1, objects=[str(path)])
+
+
+def test_gymnasium_accepts_the_environment() -> None:
+    env = gymnasium.make("dexsim/GraspAndReach-v0", task={"objects": ["all"]})
+    assert env.action_space.shape == (13,)
+    check_env(env.unwrapped, skip_render_check=True)
