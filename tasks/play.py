@@ -110,6 +110,11 @@ class Page:
         self._events: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
         self._frame, self._last = 0, time.monotonic()
         server.initial_camera.position, server.initial_camera.look_at = CAMERA, LOOK_AT
+        # Its image takes a machine without a graphics card ten seconds; two plain lights do.
+        server.scene.configure_environment_map(None)
+        server.scene.add_light_hemisphere(
+            "/sky", sky_color=(255, 255, 255), ground_color=(150, 145, 140), intensity=1.5
+        )
         server.gui.configure_theme(show_logo=False, show_share_button=False)
         self._view = LiveView(server.scene, session.env, meshes)
         self._controls = {side: self._add_control(side) for side in SIDES}
@@ -205,7 +210,7 @@ class Page:
 
     def _describe(self) -> None:
         session = self._session
-        _show(self._count, f"**{len(session)} states stored**")
+        _show(self._count, f"**States stored: {len(session)}**")
         if self._frame % SCENE_EVERY == 0:
             now = "object lost" if session.is_lost() else ", ".join(session.reached()) or "nothing reached yet"
             _show(self._status, f"{session.message or 'drag a palm'}  \nnow: {now.replace('_', ' ')}")
