@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Iterator, Optional
+from types import SimpleNamespace
+from typing import Any, Dict, Iterator, Optional
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from dexsim.robots import RobotSpec, load
 from dexsim.rotations import quat_multiply
 from dexsim.symmetry import QUATERNION, VECTOR
 from tasks.banks import load_bank, mirror_bank
+from tasks.live_view import LiveView
 from tasks.recording import Session
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -192,6 +194,44 @@ def test_a_diverged_scene_starts_anew(tmp_path: Path, monkeypatch: pytest.Monkey
     assert session.resets == 1
     assert "diverged" in session.message
     assert torch.isfinite(session.env.backend.state.joint_position).all()
+
+
+class FakeScene:
+    """Stands in for viser's scene: keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.frames: Dict[str, Any] = {}
+        self.extents: Dict[str, np.ndarray] = {}
+
+    def add_frame(self, name: str, show_axes: bool) -> Any:
+        self.frames[name] = SimpleNamespace(name=name, remove=lambda: self.frames.pop(name))
+        return self.frames[name]
+
+    def add_mesh_simple(self, name: str, vertices: np.ndarray, faces: np.ndarray, **_: Any) -> None:
+        assert faces.max() < len(vertices)
+        self.extents[name] = np.ptp(vertices, axis=0)
+
+
+def test_what_is_drawn_follows_the_simulation(tmp_path: Path) -> None:
+    session, scene = make_session(tmp_path, objects=["can", "packet"], side="right"), FakeScene()
+    view, sizes = LiveView(scene, session.env, meshes=False), set()
+    for _ in range(6):
+        session.reset()
+        view.redraw_objects()
+        world, state = session.env.world, session.env.backend.state
+        drawn, size = scene.extents["/objects/object/0"], world.object_size()[0].numpy()
+        np.testing.assert_allclose(drawn, size, atol=2e-3)
+        np.testing.assert_allclose(scene.frames["/objects/object"].position, state.object_pose[0, 0, :3])
+        sizes.add(tuple(size))
+    assert len(sizes) == 2
+    palms = [palm.link for palm in session.robot.palms]
+    before = [scene.frames[f"/{link}"].position.copy() for link in palms]
+    session.move_palm("right", session.hands.palm("right")[0] + np.array([0.0, -0.05, 0.1]))
+    session.advance(1.5)
+    view.update()
+    moved = [scene.frames[f"/{link}"].position - place for link, place in zip(palms, before)]
+    assert np.linalg.norm(moved[0]) < 0.01
+    np.testing.assert_allclose(moved[1], [0.0, -0.05, 0.1], atol=0.01)
 
 
 @pytest.mark.parametrize(
