@@ -63,7 +63,7 @@ class GraspAndReachSettings:
     goal_height: Tuple[float, float] = (0.10, 0.20)
     beta: float = 20.0
     weights: Dict[str, float] = field(
-        default_factory=lambda: {"contact": 0.25, "goal": 3.0, "success": 1.0, "lost": -2.0, "action": -0.02}
+        default_factory=lambda: {"contact": 0.5, "goal": 3.0, "success": 1.0, "lost": -2.0, "action": -0.02}
     )
     success_distance: float = 0.05
     pick_up_height: float = 0.05
