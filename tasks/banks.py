@@ -18,7 +18,10 @@ from torch import Tensor
 
 from dexsim.errors import UserError, require
 from dexsim.paths import assets_dir
+from dexsim.randomization import RandomizationSettings
+from dexsim.rng import EpisodeDraws
 from dexsim.robots import RobotSpec
+from dexsim.rotations import quat_from_yaw, quat_multiply
 from dexsim.runs import atomic_path
 from dexsim.symmetry import QUATERNION, VECTOR, Mirror, mirror_commands
 
@@ -110,6 +113,28 @@ def initial_bank(init: str, name: str, robot: RobotSpec, task: str) -> Bank:
         return bank
     pose = bank.object_pose[bank.stage == 0]
     return from_targets(robot, np.tile(rest_position(robot), (len(pose), 1)), pose.numpy())
+
+
+def place_object(
+    bank: Bank, chosen: Tensor, rest: Tensor, draws: EpisodeDraws, jitter: RandomizationSettings
+) -> Tensor:
+    """Where the first object of some episodes starts, (n, 7): as in the bank, resting, shifted and turned.
+
+    An object that a hand holds already, in a state of a later stage, starts where it was recorded.
+
+    Args:
+        bank: the bank.
+        chosen: (n,) its states.
+        rest: (n,) height of the object's centre when it rests, m.
+        draws: of the episodes.
+        jitter: by how much poses vary.
+    """
+    recorded = bank.object_pose[chosen, 0]
+    shift = draws.uniform("initial_position", 2, -jitter.initial_position, jitter.initial_position)
+    turn = quat_from_yaw(draws.uniform("initial_yaw", 1, -jitter.initial_yaw, jitter.initial_yaw)[:, 0])
+    turned = quat_multiply(turn, recorded[:, 3:])
+    pose = torch.cat([recorded[:, :2] + shift, rest[:, None], turned], dim=1)
+    return torch.where((bank.stage[chosen] == 0)[:, None], pose, recorded)
 
 
 def rest_position(robot: RobotSpec) -> np.ndarray:

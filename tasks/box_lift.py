@@ -16,11 +16,11 @@ from dexsim.randomization import RandomizationSettings
 from dexsim.rng import EpisodeDraws
 from dexsim.robots import RobotSpec
 from dexsim.robots.gr1t2 import CONTACT_FINGERS
-from dexsim.rotations import quat_from_yaw, quat_rotate, tilt_cosine
+from dexsim.rotations import quat_rotate, tilt_cosine
 from dexsim.scene import ContactPair, ObjectSpec, Scene, Table
 from dexsim.world import Start, Term, World
 from tasks import markers, rewards
-from tasks.banks import initial_bank
+from tasks.banks import initial_bank, place_object
 from tasks.initial_states import BOX_CENTRE, BOX_SIZE
 
 BOX = "box"
@@ -30,6 +30,8 @@ PLACEMENT_BANKS = {"side_centres": "box_lift", "top_and_bottom_centres": "box_li
 LARGEST_SCALE = 1.05
 # Farther from its start than this, or below the table's top by this much, the box is lost; m.
 LOST_SIDEWAYS, LOST_BELOW = 0.35, 0.05
+# A bank whose boxes lie this near the middle on average prefers no side; m.
+MIDDLE = 0.01
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,6 @@ class BoxLiftSettings:
         box_size: nominal full extents x, y, z in m.
         box_mass: nominal mass in kg.
         box_friction: nominal sliding friction coefficient.
-        box_position: nominal x, y of the box's centre in m.
         goal_height: how far above its resting height the box should go, drawn from [low, high] in m. Where low < high
             actor and critic see the goal too; a goal that never changes they learn.
         placement: contact markers, one of `tasks.markers.PLACEMENTS` (Figure 5).
@@ -60,7 +61,6 @@ class BoxLiftSettings:
     box_size: Tuple[float, float, float] = (0.18, 0.24, 0.16)
     box_mass: float = 0.065
     box_friction: float = 1.0
-    box_position: Tuple[float, float] = (0.40, 0.0)
     goal_height: Tuple[float, float] = (0.175, 0.175)
     placement: str = "side_centres"
     alpha: float = 20.0
@@ -100,10 +100,6 @@ class BoxLiftSettings:
         require(low <= self.box_friction <= high, "box_friction", self.box_friction, f"{low:g} to {high:g}")
         require(0 < self.success_tilt_deg <= 180, "success_tilt_deg", self.success_tilt_deg, "in (0, 180]")
         require(0 < self.hold_s <= self.episode_s, "hold_s", self.hold_s, f"in (0, episode_s = {self.episode_s:g}]")
-        for axis, place, centre, extent in zip("xy", self.box_position, Table().position, Table().size):
-            low, high = centre - extent / 2, centre + extent / 2
-            where = f"over the table, {axis} {low:g} to {high:g} m"
-            require(low <= place <= high, "box_position", list(self.box_position), where)
         self._check_bank()
 
     def _check_bank(self) -> None:
@@ -114,8 +110,6 @@ class BoxLiftSettings:
         made_for = "which the shipped banks were made for; for another give its own, task.bank=<file>.npz"
         fits = all(extent <= limit for extent, limit in zip(self.box_size, largest))
         require(fits, "box_size", list(self.box_size), f"at most {largest}, {made_for}")
-        where = list(BOX_CENTRE[:2])
-        require(list(self.box_position) == where, "box_position", list(self.box_position), f"{where}, {made_for}")
 
 
 class BoxLift:
@@ -154,13 +148,13 @@ class BoxLift:
         self.symmetric = (
             settings.alpha == settings.beta
             and settings.weights.get("contact_left") == settings.weights.get("contact_right")
-            and settings.box_position[1] == 0.0
+            and abs(float(self._bank.object_pose[:, 0, 1].mean())) < MIDDLE
         )
 
     def scene(self, robot: RobotSpec, timestep: float) -> Scene:
         """Table and box."""
         s = self.settings
-        position = (*s.box_position, self._table.position[2] + s.box_size[2] / 2)
+        position = (*BOX_CENTRE[:2], self._table.position[2] + s.box_size[2] / 2)
         box = ObjectSpec(BOX, "box", s.box_size, s.box_mass, s.box_friction, position)
         hands = tuple(ContactPair(f"{palm.side}_hand", palm.link, BOX) for palm in robot.palms)
         return Scene(robot, self._table, (box,), hands, timestep)
@@ -170,12 +164,9 @@ class BoxLift:
         s, bank = self.settings, self._bank
         chosen = draws.index("bank", len(bank))
         rest = self._table.position[2] + parameters["object_size"][:, 2] / 2
-        shift = draws.uniform("initial_position", 2, -jitter.initial_position, jitter.initial_position)
-        yaw = draws.uniform("initial_yaw", 1, -jitter.initial_yaw, jitter.initial_yaw)[:, 0]
-        place = torch.tensor(s.box_position, dtype=torch.float64)
-        pose = torch.cat([place + shift, rest[:, None], quat_from_yaw(yaw)], dim=1)
+        pose = place_object(bank, chosen, rest, draws, jitter)
         height = draws.uniform("goal_height", 1, *s.goal_height)
-        goal = torch.cat([place.expand(len(draws), 2), rest[:, None] + height], dim=1)
+        goal = torch.cat([bank.object_pose[chosen, 0, :2], rest[:, None] + height], dim=1)
         return Start(InitialState(bank.joint_position[chosen], bank.joint_target[chosen], pose[:, None]), goal)
 
     def success(self, world: World) -> Tensor:
@@ -192,7 +183,7 @@ class BoxLift:
 
     def stages(self, world: World) -> Dict[str, Tensor]:
         """Both hands on the box; lifted by 5 cm; at the goal."""
-        lifted = world.state.object_pose[:, 0, 2] - world.initial_object[:, 0, 2]
+        lifted = world.state.object_pose[:, 0, 2] - self._rest(world)
         return {
             "touched": world.state.contact.all(dim=1),
             "picked_up": lifted > self.settings.pick_up_height,
@@ -242,9 +233,13 @@ class BoxLift:
 
     def _tilt(self, world: World) -> Tensor:
         """1 - cos of the tilt, in proportion to how far up the box is: while it is learned to lift, tilting is free."""
-        pose, start = world.state.object_pose[:, 0], world.initial_object[:, 0, 2]
+        pose, start = world.state.object_pose[:, 0], self._rest(world)
         risen = (pose[:, 2] - start) / (world.goal[:, 2] - start)
         return (1 - tilt_cosine(pose[:, 3:])) * risen.clamp(0.0, 1.0)
+
+    def _rest(self, world: World) -> Tensor:
+        """Height (N,) of the box's centre when it rests."""
+        return self._table.position[2] + world.object_size()[:, 2] / 2
 
     def _goal(self, world: World) -> Tensor:
         return rewards.closeness(world.state.object_pose[:, 0, :3], world.goal, LOST_SIDEWAYS)

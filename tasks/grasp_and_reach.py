@@ -19,12 +19,12 @@ from dexsim.randomization import RandomizationSettings
 from dexsim.rng import EpisodeDraws
 from dexsim.robots import RobotSpec
 from dexsim.robots.gr1t2 import CONTACT_FINGERS
-from dexsim.rotations import quat_from_yaw, quat_multiply, quat_rotate, tilt_cosine
+from dexsim.rotations import quat_rotate, tilt_cosine
 from dexsim.scene import ContactPair, Scene, Table
 from dexsim.symmetry import QUATERNION, VECTOR
 from dexsim.world import Start, Term, World
 from tasks import markers, objects, rewards
-from tasks.banks import initial_bank, mirror_bank
+from tasks.banks import initial_bank, mirror_bank, place_object
 
 OBJECT = "object"
 SIDES = ("both", "left", "right")
@@ -122,10 +122,9 @@ class GraspAndReach:
         by_side = [[tips.index(f"{side}_{finger}") for finger in CONTACT_FINGERS] for side in ("right", "left")]
         self._tips = torch.tensor(by_side)  # row 1 for a mirrored episode
         self.rewards: Mapping[str, Tuple[float, Term]] = self._rewards()
-        bank = initial_bank(settings.init, settings.bank, robot, self.name)
-        pairs = [bank, mirror_bank(bank, robot)]
+        self._bank = initial_bank(settings.init, settings.bank, robot, self.name)
+        pairs = [self._bank, mirror_bank(self._bank, robot)]
         self._joints = {name: torch.stack([getattr(each, name) for each in pairs]) for name in JOINTS}
-        self._pose = bank.object_pose[:, 0]
         self._table = Table()
 
     def scene(self, robot: RobotSpec, timestep: float) -> Scene:
@@ -140,14 +139,10 @@ class GraspAndReach:
         """A random state of the bank, its object shifted and turned, a goal in the air, on either side."""
         s = self.settings
         mirrored = draws.uniform("side", 1)[:, 0] < {"both": 0.5, "left": 1.0, "right": 0.0}[s.side]
-        chosen = draws.index("bank", len(self._pose))
+        chosen = draws.index("bank", len(self._bank))
         joints, target = (self._joints[name][mirrored.long(), chosen] for name in JOINTS)
-        pose = self._pose[chosen]
         rest = self._table.position[2] + parameters["object_size"][:, 2] / 2
-        pose[:, :2] += draws.uniform("initial_position", 2, -jitter.initial_position, jitter.initial_position)
-        pose[:, 2] = rest
-        turn = quat_from_yaw(draws.uniform("initial_yaw", 1, -jitter.initial_yaw, jitter.initial_yaw)[:, 0])
-        pose[:, 3:] = quat_multiply(turn, pose[:, 3:])
+        pose = place_object(self._bank, chosen, rest, draws, jitter)
         ranges = (s.goal_x, s.goal_y, s.goal_height)
         goal = torch.cat([draws.uniform(f"goal_{i}", 1, *bounds) for i, bounds in enumerate(ranges)], dim=1)
         goal[:, 2] += rest
@@ -169,7 +164,8 @@ class GraspAndReach:
 
     def stages(self, world: World) -> Dict[str, Tensor]:
         """The acting hand on the object; lifted by 5 cm; at the goal."""
-        lifted = world.state.object_pose[:, 0, 2] - world.initial_object[:, 0, 2]
+        rest = self._table.position[2] + world.object_size()[:, 2] / 2
+        lifted = world.state.object_pose[:, 0, 2] - rest
         touching = self._touching(world)
         return {
             "touched": touching,

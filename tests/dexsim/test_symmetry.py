@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
 from dexsim.backends import InitialState
 from dexsim.env import Env
-from dexsim.paths import assets_dir
 from dexsim.robots import load
 from dexsim.symmetry import Mirror, mirror_commands, mirror_group
+from tasks.banks import load_bank, save_bank
 from tests.simulated import make
 
 
@@ -56,8 +59,11 @@ def test_an_image_of_an_image_is_the_original(robot: str) -> None:
     assert not torch.equal(mirror(values), values)
 
 
-def test_a_task_that_prefers_a_side_is_not_mirrored() -> None:
+def test_a_task_that_prefers_a_side_is_not_mirrored(tmp_path: Path) -> None:
     assert make(1).mirrors() is not None
     assert make(1, alpha=30.0).mirrors() is None
-    bank = str(assets_dir() / "banks" / "box_lift_gr1t2.npz")  # a bank by name is for its own place only
-    assert make(1, box_position=[0.4, 0.1], bank=bank).mirrors() is None
+    robot = load("gr1t2")
+    bank = load_bank("box_lift", robot, "box_lift")
+    aside = bank.object_pose + torch.tensor([0.0, 0.05, 0.0, 0.0, 0.0, 0.0, 0.0])
+    save_bank(tmp_path / "aside.npz", robot, replace(bank, object_pose=aside), "box_lift")
+    assert make(1, bank=str(tmp_path / "aside.npz")).mirrors() is None

@@ -307,12 +307,10 @@ def test_a_missing_bank_is_refused(tmp_path: Path) -> None:
         ({"success_tilt_deg": 180.5}, r"task.success_tilt_deg = 180.5: must be in \(0, 180\]"),
         ({"pick_up_height": 0.0}, r"task.pick_up_height = 0.0: must be positive"),
         ({"episode_s": 0.0}, r"task.episode_s = 0.0: must be positive"),
-        ({"box_position": [0.2, 0.0]}, r"task.box_position = \[0.2, 0.0\]: must be over the table, x 0.25 to 0.85 m"),
         (
             {"box_size": [0.18, 0.25, 0.16]},
             r"task.box_size = \[0.18, 0.25, 0.16\]: must be at most \[0.18, 0.24, 0.16\], .* task.bank=<file>.npz",
         ),
-        ({"box_position": [0.4, 0.1]}, r"task.box_position = \[0.4, 0.1\]: must be \[0.4, 0.0\], .* task.bank=<file>"),
         ({"hold_s": 6.0}, r"task.hold_s = 6.0: must be in \(0, episode_s = 5\]"),
         (
             {"weights": {"contct_left": 1.0}},
@@ -330,7 +328,7 @@ def test_what_cannot_be_is_refused_in_one_line(values: Any, message: str) -> Non
 
 def test_a_bank_s_file_is_for_any_box() -> None:
     bank = str(assets_dir() / "banks" / "box_lift_gr1t2.npz")
-    task(bank=bank, box_size=[0.3, 0.4, 0.2], box_position=[0.45, 0.1])
+    task(bank=bank, box_size=[0.3, 0.4, 0.2])
 
 
 def test_an_unknown_task_is_refused() -> None:

@@ -133,3 +133,24 @@ def test_hands_at_rest_touch_nothing(robot: RobotSpec, task: str) -> None:
 def test_another_way_to_start_is_refused() -> None:
     with pytest.raises(UserError, match=r"task.init must be one of bank, default|task.init = 'nap'"):
         tasks.make_env({"name": "box_lift", "init": "nap"}, {"name": "gr1t2"})
+
+
+@pytest.mark.parametrize("task", ["box_lift", "grasp_and_reach"])
+def test_episodes_start_where_a_state_was_recorded(task: str, tmp_path: Path) -> None:
+    """On the table a recorded object rests and is shifted as Table 4 says; one that is held stays where it is."""
+    robot = load("gr1t2")
+    shipped = load_bank(task, robot, task)
+    turned = [np.cos(0.2), 0.0, 0.0, np.sin(0.2)]
+    pose = torch.tensor([[[0.45, -0.15, 0.5, *turned]], [[0.45, -0.15, 0.3, *turned]]])
+    two = Bank(shipped.joint_position[:2], shipped.joint_target[:2], pose, torch.tensor([0, 2]))
+    save_bank(tmp_path / "two.npz", robot, two, task)
+    section = {"name": task, "bank": str(tmp_path / "two.npz"), **({"side": "right"} if task != "box_lift" else {})}
+    env = tasks.make_env(section, {"name": "gr1t2"}, {"threads": 1}, {"initial_position": 0.02}, num_envs=16)
+    env.reset()
+    start = env.world.initial_object[:, 0]
+    held = start[:, 2] == 0.3
+    assert 0 < int(held.sum()) < 16
+    assert torch.allclose(start[held], pose[1, 0])
+    assert torch.allclose(start[~held, 2], env.world.object_size()[~held, 2] / 2)
+    assert (start[~held, :2] - pose[0, 0, :2]).abs().max() <= 0.02
+    assert torch.allclose(start[:, 3:], pose[0, 0, 3:].expand(16, 4))
