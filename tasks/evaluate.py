@@ -59,7 +59,7 @@ class EvaluateSettings:
     threads: int = 0
     video: bool = False
     forces: Tuple[str, ...] = ()
-    magnitudes: Tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
+    magnitudes: Tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
     task: Section = None
     robot: Section = None
     backend: Section = None
