@@ -126,7 +126,8 @@ class Env:
             state=self.backend.state,
             parameters=parameters.repeat(self._nominal, count),
             nominal=self._nominal,
-            goal=torch.zeros(count, 3, dtype=torch.float64),
+            goals=torch.zeros(count, self.task.phases, 3, dtype=torch.float64),
+            phase=torch.zeros(count, dtype=torch.long),
             initial_object=torch.zeros(count, objects, 7, dtype=torch.float64),
             step=torch.zeros(count, dtype=torch.long),
             action=torch.zeros(actions),
@@ -167,7 +168,8 @@ class Env:
             world.parameters[name][env_ids] = value
         start = self.task.start(draws, values, self.randomization)
         self.backend.reset(env_ids, start.state)
-        world.goal[env_ids], world.initial_object[env_ids] = start.goal, start.state.object_pose
+        world.goals[env_ids], world.initial_object[env_ids] = start.goals, start.state.object_pose
+        world.phase[env_ids] = 0 if start.phase is None else start.phase
         target = start.state.joint_target.float()
         if start.mirrored is not None:
             world.mirrored[env_ids] = start.mirrored
@@ -188,6 +190,8 @@ class Env:
         self._act(actions)
         bad = self._simulate() | ~torch.isfinite(world.action).all(dim=1)
         world.step += 1
+        if self.task.phases > 1:
+            world.phase = self.task.next_phase(world)
         success = self._judge(bad)
         reward, terms = weighted_sum(self.task.rewards, world)
         reward = reward.float()
@@ -365,4 +369,4 @@ class Env:
 
 
 _BUFFERS = ("_target", "_applied", "_frame", "_episode", "_held", "_return")
-_WORLD_BUFFERS = ("goal", "initial_object", "step", "action", "previous_action", "mirrored")
+_WORLD_BUFFERS = ("goals", "phase", "initial_object", "step", "action", "previous_action", "mirrored")

@@ -35,7 +35,8 @@ class World:
         state: the simulation's state.
         parameters: (N, k) current value of every named physical parameter.
         nominal: (k,) its nominal value.
-        goal: (N, 3) where the object should go, m.
+        goals: (N, P, 3) where the object should go in each phase of the task, m.
+        phase: (N,) int64 which phase an episode is in; the recipe's stage variable (section B).
         initial_object: (N, K, 7) object poses at the episode's start.
         step: (N,) int64 policy steps since the episode's start.
         action: (N, A) the policy's last action in [-1, 1], without noise.
@@ -49,13 +50,19 @@ class World:
     state: SimState
     parameters: Mapping[str, Tensor]
     nominal: Mapping[str, Tensor]
-    goal: Tensor
+    goals: Tensor
+    phase: Tensor
     initial_object: Tensor
     step: Tensor
     action: Tensor
     previous_action: Tensor
     dt: float
     mirrored: Tensor
+
+    @property
+    def goal(self) -> Tensor:
+        """(N, 3) where the object should go now, m."""
+        return self.goals[torch.arange(len(self.phase)), self.phase]
 
     def object_size(self, index: int = 0) -> Tensor:
         """(N, 3) full extents of one object in m."""
@@ -71,13 +78,15 @@ class Start:
 
     Attributes:
         state: joints and objects.
-        goal: (n, 3) m.
+        goals: (n, P, 3) one for each phase, m.
         mirrored: (n,) bool for a two-sided task.
+        phase: (n,) int64, None for the first.
     """
 
     state: InitialState
-    goal: Tensor
+    goals: Tensor
     mirrored: Optional[Tensor] = None
+    phase: Optional[Tensor] = None
 
 
 class Task(Protocol):
@@ -95,6 +104,7 @@ class Task(Protocol):
         two_sided: whether episodes come in two mirror images, one with each hand in the main part: the policy sees and
             acts in the mirror where `Start.mirrored` says so, and so always plays the same part.
         joints: names of the joints that the policy moves, None for all; for a two-sided task as the policy sees them.
+        phases: how many there are, each with a goal of its own.
         capabilities: what the backend must be able to do.
     """
 
@@ -108,6 +118,7 @@ class Task(Protocol):
     symmetric: bool
     two_sided: bool
     joints: Optional[Tuple[str, ...]]
+    phases: int
     capabilities: FrozenSet[str]
 
     def scene(self, robot: RobotSpec, timestep: float) -> Scene:
@@ -116,6 +127,10 @@ class Task(Protocol):
 
     def start(self, draws: EpisodeDraws, parameters: Mapping[str, Tensor], jitter: RandomizationSettings) -> Start:
         """Draw initial states and goals; `parameters` are the drawn ones (n, k), `jitter` says how poses vary."""
+        ...
+
+    def next_phase(self, world: World) -> Tensor:
+        """(N,) int64 the phase that each episode is in from now on; asked after each step where there are several."""
         ...
 
     def success(self, world: World) -> Tensor:

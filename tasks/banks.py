@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dexsim.backends import InitialState
 from dexsim.errors import UserError, require
 from dexsim.paths import assets_dir
 from dexsim.randomization import RandomizationSettings
@@ -143,6 +144,38 @@ def rest_position(robot: RobotSpec) -> np.ndarray:
     for name, angle in REST.items():
         joints[robot.commands.index(name)] = angle
     return joints
+
+
+class TwoSidedBank:
+    """A bank and its mirror image, for a task that either hand may play (`Task.two_sided`).
+
+    Args:
+        bank: as the right hand plays it.
+        robot: whose joints they are.
+    """
+
+    def __init__(self, bank: Bank, robot: RobotSpec) -> None:
+        self._right, image = bank, mirror_bank(bank, robot)
+        self._position = torch.stack([bank.joint_position, image.joint_position])
+        self._target = torch.stack([bank.joint_target, image.joint_target])
+
+    def state(
+        self, chosen: Tensor, mirrored: Tensor, rest: Tensor, draws: EpisodeDraws, jitter: RandomizationSettings
+    ) -> InitialState:
+        """How some episodes start: states `chosen` (n,) of the bank, in the mirror where `mirrored` (n,) says so.
+
+        The other arguments are those of `place_object`.
+        """
+        pose = place_object(self._right, chosen, rest, draws, jitter)
+        image = pose * torch.tensor([*VECTOR, *QUATERNION], dtype=torch.float64)
+        pose = torch.where(mirrored[:, None], image, pose)
+        side = mirrored.long()
+        return InitialState(self._position[side, chosen], self._target[side, chosen], pose[:, None])
+
+
+def mirrored_goals(goals: Tensor, mirrored: Tensor) -> Tensor:
+    """Goals (n, P, 3), in the mirror where `mirrored` (n,) says so."""
+    return torch.where(mirrored[:, None, None], goals * torch.tensor(VECTOR, dtype=torch.float64), goals)
 
 
 def mirror_bank(bank: Bank, robot: RobotSpec) -> Bank:

@@ -132,6 +132,7 @@ class BoxLift:
     stage_names: Tuple[str, ...] = ("touched", "picked_up", "at_goal")
     two_sided = False
     joints: Optional[Tuple[str, ...]] = None
+    phases = 1
 
     def __init__(self, settings: BoxLiftSettings, robot: RobotSpec) -> None:
         self.settings, self.robot = settings, robot
@@ -167,7 +168,11 @@ class BoxLift:
         pose = place_object(bank, chosen, rest, draws, jitter)
         height = draws.uniform("goal_height", 1, *s.goal_height)
         goal = torch.cat([bank.object_pose[chosen, 0, :2], rest[:, None] + height], dim=1)
-        return Start(InitialState(bank.joint_position[chosen], bank.joint_target[chosen], pose[:, None]), goal)
+        return Start(InitialState(bank.joint_position[chosen], bank.joint_target[chosen], pose[:, None]), goal[:, None])
+
+    def next_phase(self, world: World) -> Tensor:
+        """There is one."""
+        return world.phase
 
     def success(self, world: World) -> Tensor:
         """Within reach of the goal and upright."""

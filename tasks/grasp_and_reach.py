@@ -6,32 +6,24 @@ policy always sees a right hand at work (`Task.two_sided`); `nearer_hand` is the
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import Dict, Mapping, Optional, Tuple
 
 import torch
 from torch import Tensor
 
-from dexsim.backends import InitialState
 from dexsim.errors import require
 from dexsim.randomization import RandomizationSettings
 from dexsim.rng import EpisodeDraws
 from dexsim.robots import RobotSpec
-from dexsim.robots.gr1t2 import CONTACT_FINGERS
-from dexsim.rotations import quat_rotate, tilt_cosine
-from dexsim.scene import ContactPair, Scene, Table
-from dexsim.symmetry import QUATERNION, VECTOR
+from dexsim.rotations import tilt_cosine
+from dexsim.scene import Scene, Table
 from dexsim.world import Start, Term, World
-from tasks import markers, objects, rewards
-from tasks.banks import initial_bank, mirror_bank, place_object
+from tasks import objects, rewards
+from tasks.banks import TwoSidedBank, initial_bank, mirrored_goals
+from tasks.grasping import OBJECT, HandTerms, contact_pairs
 
-OBJECT = "object"
 SIDES = ("both", "left", "right")
-JOINTS = ("joint_position", "joint_target")
-# Where around the object its markers stick, from its front to the side away from the palm; rad. Markers all around
-# would be met by fingers that only touch the near side.
-MARKER_ANGLES = (0.0, math.pi / 4, math.pi / 2)
 # Farther from its start than this, or below the table's top by this much, the object is lost; m.
 LOST_SIDEWAYS, LOST_BELOW = 0.35, 0.05
 
@@ -109,22 +101,17 @@ class GraspAndReach:
     stage_names: Tuple[str, ...] = ("touched", "picked_up", "at_goal")
     symmetric = False
     two_sided = True
+    phases = 1
 
     def __init__(self, settings: GraspAndReachSettings, robot: RobotSpec) -> None:
         self.settings, self.robot = settings, robot
         self.episode_s, self.hold_s = settings.episode_s, settings.hold_s
         self.joints: Optional[Tuple[str, ...]] = tuple(name for name in robot.commands if _is_right(name))
         self._objects = objects.expand(settings.objects)
-        right = torch.tensor([[math.cos(a), math.sin(a), 0.0] for a in MARKER_ANGLES], dtype=torch.float64)
-        self._directions = torch.stack([right, right * torch.tensor(VECTOR, dtype=torch.float64)])
-        self._is_round = torch.tensor([item.shape in ("cylinder", "sphere", "mesh") for item in self._objects])
-        tips = [tip.name for tip in robot.fingertips]
-        by_side = [[tips.index(f"{side}_{finger}") for finger in CONTACT_FINGERS] for side in ("right", "left")]
-        self._tips = torch.tensor(by_side)  # row 1 for a mirrored episode
+        self._hand = HandTerms(robot, self._objects)
         self.rewards: Mapping[str, Tuple[float, Term]] = self._rewards()
         self._bank = initial_bank(settings.init, settings.bank, robot, self.name)
-        pairs = [self._bank, mirror_bank(self._bank, robot)]
-        self._joints = {name: torch.stack([getattr(each, name) for each in pairs]) for name in JOINTS}
+        self._starts = TwoSidedBank(self._bank, robot)
         self._table = Table()
 
     def scene(self, robot: RobotSpec, timestep: float) -> Scene:
@@ -132,29 +119,28 @@ class GraspAndReach:
         first, *others = self._objects
         # Where it lies is up to the bank.
         thing = replace(first, name=OBJECT, alternatives=tuple(others))
-        hands = tuple(ContactPair(f"{palm.side}_hand", palm.link, OBJECT) for palm in robot.palms)
-        return Scene(robot, self._table, (thing,), hands, timestep)
+        return Scene(robot, self._table, (thing,), tuple(contact_pairs(robot)), timestep)
 
     def start(self, draws: EpisodeDraws, parameters: Mapping[str, Tensor], jitter: RandomizationSettings) -> Start:
         """A random state of the bank, its object shifted and turned, a goal in the air, on either side."""
         s = self.settings
         mirrored = draws.uniform("side", 1)[:, 0] < {"both": 0.5, "left": 1.0, "right": 0.0}[s.side]
         chosen = draws.index("bank", len(self._bank))
-        joints, target = (self._joints[name][mirrored.long(), chosen] for name in JOINTS)
         rest = self._table.position[2] + parameters["object_size"][:, 2] / 2
-        pose = place_object(self._bank, chosen, rest, draws, jitter)
         ranges = (s.goal_x, s.goal_y, s.goal_height)
         goal = torch.cat([draws.uniform(f"goal_{i}", 1, *bounds) for i, bounds in enumerate(ranges)], dim=1)
         goal[:, 2] += rest
-        goal = torch.where(mirrored[:, None], goal * torch.tensor(VECTOR, dtype=torch.float64), goal)
-        image = pose * torch.tensor([*VECTOR, *QUATERNION], dtype=torch.float64)
-        pose = torch.where(mirrored[:, None], image, pose)
-        return Start(InitialState(joints, target, pose[:, None]), goal, mirrored)
+        state = self._starts.state(chosen, mirrored, rest, draws, jitter)
+        return Start(state, mirrored_goals(goal[:, None], mirrored), mirrored)
+
+    def next_phase(self, world: World) -> Tensor:
+        """There is one."""
+        return world.phase
 
     def success(self, world: World) -> Tensor:
         """Within reach of the goal, in the hand."""
         near = rewards.distance(world.state.object_pose[:, 0, :3], world.goal) < self.settings.success_distance
-        return near & self._touching(world)
+        return near & self._hand.touching(world, world.mirrored)
 
     def failure(self, world: World) -> Tensor:
         """The object left the table or was thrown."""
@@ -166,7 +152,7 @@ class GraspAndReach:
         """The acting hand on the object; lifted by 5 cm; at the goal."""
         rest = self._table.position[2] + world.object_size()[:, 2] / 2
         lifted = world.state.object_pose[:, 0, 2] - rest
-        touching = self._touching(world)
+        touching = self._hand.touching(world, world.mirrored)
         return {
             "touched": touching,
             "picked_up": touching & (lifted > self.settings.pick_up_height),
@@ -175,12 +161,7 @@ class GraspAndReach:
 
     def marker_positions(self, world: World) -> Tensor:
         """Where the acting hand's fingers should close, (N, 3, 3) m: from the object's front to its far side."""
-        inverse = world.initial_object[:, 0, None, 3:] * torch.tensor([1.0, -1.0, -1.0, -1.0], dtype=torch.float64)
-        outward = self._directions[world.mirrored.long()]
-        direction = quat_rotate(inverse.expand(-1, outward.shape[1], -1), outward)
-        is_round = self._is_round[world.parameters["object_choice"][:, 0].long()]
-        points = markers.around(direction, world.object_size(), is_round)
-        return markers.attach(points, world.state.object_pose[:, 0])
+        return self._hand.markers(world, world.mirrored)
 
     def metrics(self, world: World) -> Dict[str, Tensor]:
         """Distance to the goal in m, tilt in deg, whether the left hand acted, and which object it was."""
@@ -191,25 +172,16 @@ class GraspAndReach:
             "left_hand": world.mirrored.double(),
         }
 
-    def _touching(self, world: World) -> Tensor:
-        left, right = world.state.contact[:, 0], world.state.contact[:, 1]
-        return torch.where(world.mirrored, left, right)
-
     def _rewards(self) -> Dict[str, Tuple[float, Term]]:
         s = self.settings
         terms: Dict[str, Term] = {
-            "contact": self._contact,
+            "contact": lambda world: self._hand.contact(world, world.mirrored, s.beta),
             "goal": lambda world: rewards.closeness(world.state.object_pose[:, 0, :3], world.goal, LOST_SIDEWAYS),
             "success": self.success,
             "lost": self.failure,
             "action": lambda world: world.action.square().mean(dim=1),
         }
         return rewards.weighted(terms, s.weights)
-
-    def _contact(self, world: World) -> Tensor:
-        everyone = torch.arange(len(world.mirrored))[:, None]
-        tips = world.state.fingertip_position[everyone, self._tips[world.mirrored.long()]]
-        return rewards.contact(tips, self.marker_positions(world), self.settings.beta)
 
 
 def _is_right(name: str) -> bool:
