@@ -33,6 +33,7 @@ class EpisodeDraws:
 
     def __init__(self, seed: int, env_ids: Tensor, episodes: Tensor) -> None:
         """See the class."""
+        self.episodes = episodes
         with np.errstate(over="ignore"):
             key = _mix(np.full(len(env_ids), seed, dtype=np.uint64) + _GOLDEN)
             key = _mix(key ^ (env_ids.numpy().astype(np.uint64) + np.uint64(1)) * _GOLDEN)

@@ -27,10 +27,17 @@ def _grasp_and_reach(section: Mapping[str, Any], robot: RobotSpec) -> Task:
     return GraspAndReach(settings.build(GraspAndReachSettings, section, "task"), robot)
 
 
+def _bimanual_handover(section: Mapping[str, Any], robot: RobotSpec) -> Task:
+    from tasks.bimanual_handover import BimanualHandover, BimanualHandoverSettings
+
+    return BimanualHandover(settings.build(BimanualHandoverSettings, section, "task"), robot)
+
+
 # Name of a task -> what builds it from its config section. Imported when asked for.
 TASKS: Dict[str, Callable[[Mapping[str, Any], RobotSpec], Task]] = {
     "box_lift": _box_lift,
     "grasp_and_reach": _grasp_and_reach,
+    "bimanual_handover": _bimanual_handover,
 }
 
 

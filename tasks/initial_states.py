@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -63,7 +63,7 @@ class Reacher:
     def __init__(self, robot: RobotSpec) -> None:
         from dexsim.backends.mujoco_model import build_spec
 
-        self.robot, self._model = robot, build_spec(Scene(robot)).compile()
+        self.robot, self.model = robot, build_spec(Scene(robot)).compile()
 
     def reach(self, posture: np.ndarray, palms: Mapping[str, Any], steps: int = 60, dt: float = 0.2) -> Any:
         """Solve from a posture (26,) in rad; the posture is kept where the palms leave freedom.
@@ -79,15 +79,15 @@ class Reacher:
         """
         import mink
 
-        configuration = mink.Configuration(self._model, q=self.robot.expand_coupled(posture))
+        configuration = mink.Configuration(self.model, q=self.robot.expand_coupled(posture))
         frames = []
         for side, target in palms.items():
             task = mink.FrameTask(f"palm_{side}", "site", position_cost=1.0, orientation_cost=0.3)
             task.set_target(target)
             frames.append(task)
-        keep = mink.PostureTask(self._model, cost=1e-3)
+        keep = mink.PostureTask(self.model, cost=1e-3)
         keep.set_target_from_configuration(configuration)
-        limits = [mink.ConfigurationLimit(self._model)]
+        limits = [mink.ConfigurationLimit(self.model)]
         for _ in range(steps):
             velocity = mink.solve_ik(configuration, [*frames, keep], dt, "daqp", damping=1e-3, limits=limits)
             configuration.integrate_inplace(velocity, dt)
@@ -165,7 +165,7 @@ def _beside(side: str, approach: Approach, rng: np.random.Generator) -> Any:
 
 # -- grasp-and-reach: the right hand open beside an object; the left one waits over its half of the table --------------
 
-GRASP_X, GRASP_Y = (0.32, 0.44), (-0.28, -0.12)  # of the object's centre, m
+GRASP_PLACE = ((0.32, 0.44), (-0.28, -0.12))  # x and y of the object's centre, m
 GRASP_GAP = (0.075, 0.105)  # of the grasp frame from the object's centre, along the palm's normal, m
 GRASP_HEIGHT = (0.055, 0.075)  # of the grasp frame over the table, m
 GRASP_ROLL = -0.35  # the palm faces a little down: so the fingers close around what stands on the table, rad
@@ -174,20 +174,36 @@ GRASP_SHIFTS = (-0.02, 0.02)
 LARGEST_OBJECT = (0.090, 0.090, 0.158)  # a cylinder around every object of the training set, scaled by Table 4
 
 
-def beside_object(robot: RobotSpec, count: int, seed: int = 0) -> Bank:
-    """A bank of `count` states with the right palm beside an object on the table, facing it."""
-    rng, reacher, is_clear = np.random.default_rng(seed), Reacher(robot), _object_clearance(robot)
+def beside_object(
+    robot: RobotSpec,
+    count: int,
+    place_range: Tuple[Tuple[float, float], Tuple[float, float]] = GRASP_PLACE,
+    largest: Tuple[float, float, float] = LARGEST_OBJECT,
+    other: Optional[Callable[[np.random.Generator], Any]] = None,
+    seed: int = 0,
+) -> Bank:
+    """A bank of `count` states with the right palm beside an object on the table, facing it.
+
+    Args:
+        robot: whose bank.
+        count: how many states.
+        place_range: x and y of the object, [low, high] each, m.
+        largest: full extents of an upright cylinder that the hands stay clear of, m.
+        other: where the left palm waits, as a `mink.SE3`; at rest where there is none.
+        seed: of the random draws.
+    """
+    rng, reacher, is_clear = np.random.default_rng(seed), Reacher(robot), _object_clearance(robot, largest)
     waiting = [robot.commands.index(name) for name in robot.arm_joints("left")]
     states, poses = [], []
     for _ in range(ATTEMPTS * count):
-        place = np.array([rng.uniform(*GRASP_X), rng.uniform(*GRASP_Y)])
+        place = np.array([rng.uniform(*bounds) for bounds in place_range])
         start = posture(robot, rng)
         start[waiting] = rest_position(robot)[waiting]
-        target = _beside_object(place, rng)
-        joints, miss = reacher.reach(start, {"right": target})
+        palms = {"right": _beside_object(place, rng), **({"left": other(rng)} if other else {})}
+        joints, miss = reacher.reach(start, palms)
         if miss < TOLERANCE and is_clear(joints, place):
             states.append(joints[robot.command_index])
-            poses.append([[*place, 0.05, 1.0, 0.0, 0.0, 0.0]])
+            poses.append([[*place, largest[2] / 2, 1.0, 0.0, 0.0, 0.0]])
         if len(states) == count:
             return from_targets(robot, np.array(states), np.array(poses))
     raise RuntimeError(f"only {len(states)} of {count} states in {ATTEMPTS * count} tries: objects are out of reach")
@@ -203,14 +219,16 @@ def _beside_object(place: np.ndarray, rng: np.random.Generator) -> Any:
     return mink.SE3.from_rotation_and_translation(rotation, np.array([*centre, rng.uniform(*GRASP_HEIGHT)]))
 
 
-def _object_clearance(robot: RobotSpec) -> Callable[[np.ndarray, np.ndarray], bool]:
+def _object_clearance(
+    robot: RobotSpec, largest: Tuple[float, float, float]
+) -> Callable[[np.ndarray, np.ndarray], bool]:
     """A test whether the robot touches neither itself, the table nor the object (x, y), shifted as in Table 4."""
     import mujoco
 
     from dexsim.backends.mujoco_model import build_spec
 
-    height = LARGEST_OBJECT[2] / 2 + 0.005
-    item = ObjectSpec("object", "cylinder", LARGEST_OBJECT, 1.0, position=(0.4, 0.0, height))
+    height = largest[2] / 2 + 0.005
+    item = ObjectSpec("object", "cylinder", largest, 1.0, position=(0.4, 0.0, height))
     model = build_spec(Scene(robot, objects=(item,))).compile()
     data = mujoco.MjData(model)
 

@@ -55,7 +55,15 @@ HELD_OUT: Dict[str, ObjectSpec] = _catalogue(
         ("peach", "sphere", (0.080, 0.080, 0.080)),
     ]
 )
-OBJECTS = {**TRAINING, **HELD_OUT}
+# For handing over: tall enough for two hands, one above the other.
+BLOCKS: Dict[str, ObjectSpec] = _catalogue(
+    [
+        ("rod", "cylinder", (0.056, 0.056, 0.300)),
+        ("beam", "box", (0.052, 0.052, 0.300)),
+        ("staff", "cylinder", (0.050, 0.050, 0.320)),
+    ]
+)
+OBJECTS = {**TRAINING, **HELD_OUT, **BLOCKS}
 # Held out too, and no primitives: files in `assets/objects`.
 MESHES = ("bottle", "hexagon", "cone", "spindle", "cross", "jug")
 
@@ -64,6 +72,7 @@ GROUPS: Dict[str, Tuple[str, ...]] = {
     "all": tuple(TRAINING),
     "held_out": (*HELD_OUT, *MESHES),
     "held_out_meshes": MESHES,
+    "blocks": tuple(BLOCKS),
     "shape_cylinders": ("can", "tin", "tube", "mug"),
     "shape_boxes": ("carton", "stick", "packet", "brick"),
     "shape_spheres": ("ball", "orange"),

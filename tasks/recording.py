@@ -17,6 +17,7 @@ from typing import List, Optional, Tuple
 import numpy as np
 import torch
 
+from dexsim.backends import InitialState
 from dexsim.env import Env
 from dexsim.errors import UserError, require
 from dexsim.symmetry import Mirror, mirror_commands
@@ -90,6 +91,26 @@ class Session:
                 self.message = "the simulation diverged: new start"
                 logger.warning(self.message)
         self.env.world.state = self.env.backend.state
+        self.env.world.phase = self.task.next_phase(self.env.world)
+
+    def place(self, joints: np.ndarray, target: np.ndarray, object_pose: np.ndarray) -> None:
+        """Go on from a given state, at rest.
+
+        Args:
+            joints: (26,) positions of the commanded joints, rad; coupled ones follow.
+            target: (26,) their targets, rad.
+            object_pose: (K, 7) position in m and quaternion w x y z.
+        """
+        position = torch.from_numpy(self.robot.expand_coupled(joints))[None]
+        pose = torch.from_numpy(object_pose)[None]
+        self.env.backend.reset(torch.tensor([0]), InitialState(position, torch.from_numpy(target)[None], pose))
+        self.env.world.state = self.env.backend.state
+        self.hands.reset(target)
+        self._time_left = 0.0
+
+    def keep(self, bank: Bank) -> None:
+        """Add the states of a bank made before."""
+        self._states.append(bank)
 
     def reached(self) -> List[str]:
         """The task's stages that the scene is in now."""

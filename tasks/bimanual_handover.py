@@ -1,0 +1,273 @@
+"""Bimanual handover: one hand takes an object at its side of the table and hands it to the other (arXiv 2502.20396).
+
+Phase 0 belongs to the first hand, which carries the object to an intermediate goal between the hands; phase 1 to the
+second hand, which takes it to the final goal (section B: the stage variable). The receiving hand cannot reach the
+object where it lies. Left-to-right is the mirror image of right-to-left, so the policy always sees the right hand
+begin (`Task.two_sided`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Dict, Mapping, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from dexsim.errors import require
+from dexsim.randomization import RandomizationSettings
+from dexsim.rng import EpisodeDraws
+from dexsim.robots import RobotSpec
+from dexsim.rotations import tilt_cosine
+from dexsim.scene import Scene, Table
+from dexsim.world import Start, Term, World
+from tasks import objects, rewards
+from tasks.banks import TwoSidedBank, initial_bank, mirrored_goals
+from tasks.grasping import OBJECT, HandTerms, contact_pairs
+
+DIRECTIONS = ("both", "right_to_left", "left_to_right")
+# Distance at which the goal terms become 0, m.
+REACH = 0.5
+# The object is lost this far below the table's top, tilted further than this, or back on the table in phase 1; m, deg.
+LOST_BELOW, LOST_TILT_DEG, ON_TABLE = 0.05, 60.0, 0.02
+SECOND = 1  # the second hand's phase
+
+
+@dataclass(frozen=True)
+class BimanualHandoverSettings:
+    """Config section `task` of the handover. Places are those of right-to-left.
+
+    Attributes:
+        objects: names of objects or of groups of `tasks.objects`; each episode has one of them.
+        direction: "right_to_left", "left_to_right" or "both".
+        middle: the intermediate goal: x, y and height above the object's resting height, m.
+        goal_x: of the final goal, forward, [low, high] in m.
+        goal_y: sideways, [low, high] in m.
+        goal_height: above the object's resting height, [low, high] in m.
+        grasp_heights: of the markers of the first and of the second hand above the object's middle, as fractions of
+            half its height.
+        alpha: sharpness of the second hand's contact reward, 1/m.
+        beta: of the first hand's.
+        weights: weight of each reward term.
+        middle_distance: this near the intermediate goal, the second hand's phase begins, m.
+        success_distance: m.
+        pick_up_height: lifted this far counts as picked up, m.
+        episode_s: length of an episode in s.
+        hold_s: success must have held this long at the end, in s.
+        later_starts: share of episodes that start from the bank's later stages, in an environment's first episode and
+            after `later_episodes`; in between it changes in proportion. Evaluation sets [0, 0].
+        later_episodes: of an environment.
+        init: "bank", or "default" for hands at rest instead of the bank's, and no later stages (Table 2).
+        bank: bank of initial states: a file, or a name in `assets/banks`, of which each robot has its own.
+    """
+
+    objects: Tuple[str, ...] = ("rod",)
+    direction: str = "both"
+    middle: Tuple[float, float, float] = (0.33, 0.0, 0.12)
+    goal_x: Tuple[float, float] = (0.30, 0.36)
+    goal_y: Tuple[float, float] = (0.26, 0.34)
+    goal_height: Tuple[float, float] = (0.08, 0.16)
+    grasp_heights: Tuple[float, float] = (-0.55, 0.6)
+    alpha: float = 20.0
+    beta: float = 20.0
+    weights: Dict[str, float] = field(
+        default_factory=lambda: {
+            "contact_first": 0.5,
+            "goal_first": 3.0,
+            "contact_second": 0.5,
+            "goal_second": 3.0,
+            "handed": 5.0,
+            "released": 2.0,
+            "success": 2.0,
+            "lost": -5.0,
+            "action": -0.02,
+        }
+    )
+    middle_distance: float = 0.06
+    success_distance: float = 0.05
+    pick_up_height: float = 0.05
+    episode_s: float = 12.0
+    hold_s: float = 1.0
+    later_starts: Tuple[float, float] = (0.0, 0.0)
+    later_episodes: int = 20
+    init: str = "bank"
+    bank: str = "bimanual_handover"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        objects.expand(self.objects)
+        require(self.direction in DIRECTIONS, "direction", self.direction, f"one of {', '.join(DIRECTIONS)}")
+        for name, lowest, highest in (("goal_x", 0.1, 0.8), ("goal_y", -0.6, 0.6), ("goal_height", 0.06, 0.5)):
+            low, high = getattr(self, name)
+            allowed = f"[low, high] with {lowest:g} <= low <= high <= {highest:g} m"
+            require(lowest <= low <= high <= highest, name, [low, high], allowed)
+        for name in ("alpha", "beta", "middle_distance", "success_distance", "pick_up_height", "episode_s"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "positive")
+        for name, bound in (("later_starts", 1.0), ("grasp_heights", 1.0)):
+            low, high = getattr(self, name)
+            lowest = 0.0 if name == "later_starts" else -bound
+            inside = lowest <= low <= bound and lowest <= high <= bound
+            require(inside, name, [low, high], f"two numbers from {lowest:g} to {bound:g}")
+        require(self.later_episodes >= 1, "later_episodes", self.later_episodes, "at least 1")
+        require(any(self.weights.values()), "weights", self.weights, "at least one that is not 0")
+        require(0 < self.hold_s <= self.episode_s, "hold_s", self.hold_s, f"in (0, episode_s = {self.episode_s:g}]")
+
+
+class BimanualHandover:
+    """`dexsim.world.Task`: the object within 5 cm of its final goal, in the second hand alone, for the last second.
+
+    Args:
+        settings: the config section.
+        robot: whose bank of initial states is loaded.
+    """
+
+    name = "bimanual_handover"
+    capabilities = frozenset({"parameters", "wrench", "contacts"})
+    actor: Tuple[str, ...] = ("object_position", "joint_position", "goal")
+    critic: Tuple[str, ...] = (
+        "object_position", "joint_position", "goal", "joint_velocity", "fingertip_position", "object_orientation",
+        "object_velocity", "randomization_scales",
+    )  # fmt: skip
+    stage_names: Tuple[str, ...] = ("touched", "picked_up", "at_middle", "received", "passed", "at_goal")
+    symmetric = False
+    two_sided = True
+    joints: Optional[Tuple[str, ...]] = None
+    phases = 2
+
+    def __init__(self, settings: BimanualHandoverSettings, robot: RobotSpec) -> None:
+        self.settings, self.robot = settings, robot
+        self.episode_s, self.hold_s = settings.episode_s, settings.hold_s
+        self._objects = objects.expand(settings.objects)
+        self._hand = HandTerms(robot, self._objects)
+        self.rewards: Mapping[str, Tuple[float, Term]] = self._rewards()
+        bank = initial_bank(settings.init, settings.bank, robot, self.name)
+        self._starts = TwoSidedBank(bank, robot)
+        self._first, self._later = (bank.stage == 0).nonzero()[:, 0], (bank.stage > 0).nonzero()[:, 0]
+        require(len(self._first) > 0, "bank", settings.bank, "a bank with states of the first stage")
+        # Index of a stage in a bank: how many stages are behind.
+        self._phase = (bank.stage > self.stage_names.index("at_middle")).long()
+        self._table = Table()
+        self._upright = float(torch.cos(torch.deg2rad(torch.tensor(LOST_TILT_DEG))))
+
+    def scene(self, robot: RobotSpec, timestep: float) -> Scene:
+        """Table and object."""
+        first, *others = self._objects
+        thing = replace(first, name=OBJECT, alternatives=tuple(others))
+        return Scene(robot, self._table, (thing,), tuple(contact_pairs(robot)), timestep)
+
+    def start(self, draws: EpisodeDraws, parameters: Mapping[str, Tensor], jitter: RandomizationSettings) -> Start:
+        """A random state of the bank, of a later stage in some episodes; an intermediate and a final goal."""
+        s = self.settings
+        mirrored = (
+            draws.uniform("side", 1)[:, 0] < {"both": 0.5, "left_to_right": 1.0, "right_to_left": 0.0}[s.direction]
+        )
+        chosen = self._choose(draws)
+        rest = self._table.position[2] + parameters["object_size"][:, 2] / 2
+        middle = torch.tensor(s.middle, dtype=torch.float64).repeat(len(chosen), 1)
+        ranges = (s.goal_x, s.goal_y, s.goal_height)
+        goal = torch.cat([draws.uniform(f"goal_{i}", 1, *bounds) for i, bounds in enumerate(ranges)], dim=1)
+        goals = torch.stack([middle, goal], dim=1)
+        goals[..., 2] += rest[:, None]
+        state = self._starts.state(chosen, mirrored, rest, draws, jitter)
+        return Start(state, mirrored_goals(goals, mirrored), mirrored, self._phase[chosen])
+
+    def _choose(self, draws: EpisodeDraws) -> Tensor:
+        """States (n,) of the bank that episodes start from."""
+        chosen = self._first[draws.index("bank", len(self._first))]
+        if len(self._later) == 0:
+            return chosen
+        early, late = self.settings.later_starts
+        done = (draws.episodes.double() / self.settings.later_episodes).clamp(max=1.0)
+        later = draws.uniform("later", 1)[:, 0] < early + (late - early) * done
+        return torch.where(later, self._later[draws.index("later_bank", len(self._later))], chosen)
+
+    def next_phase(self, world: World) -> Tensor:
+        """The second hand's phase begins when the first hand holds the object at the intermediate goal."""
+        near = self._distance(world) < self.settings.middle_distance
+        arrived = near & self._touching_first(world) & (self._lifted(world) > self.settings.pick_up_height)
+        return torch.where(arrived, torch.full_like(world.phase, SECOND), world.phase)
+
+    def success(self, world: World) -> Tensor:
+        """Within reach of the final goal, in the second hand alone."""
+        return self._passed(world) & (self._distance(world) < self.settings.success_distance)
+
+    def failure(self, world: World) -> Tensor:
+        """The object fell: off the table, over, or back onto it after the first hand's phase."""
+        lifted, pose = self._lifted(world), world.state.object_pose[:, 0]
+        dropped = (world.phase == SECOND) & (lifted < ON_TABLE)
+        return (
+            (pose[:, 2] < self._table.position[2] - LOST_BELOW) | (tilt_cosine(pose[:, 3:]) < self._upright) | dropped
+        )
+
+    def stages(self, world: World) -> Dict[str, Tensor]:
+        """First hand on it; lifted by it; at the middle; second hand on it too; in that alone; at the final goal."""
+        first, second = self._touching_first(world), self._touching_second(world)
+        return {
+            "touched": first,
+            "picked_up": first & (self._lifted(world) > self.settings.pick_up_height),
+            "at_middle": world.phase == SECOND,
+            "received": second & (world.phase == SECOND),
+            "passed": self._passed(world),
+            "at_goal": self.success(world),
+        }
+
+    def marker_positions(self, world: World) -> Tensor:
+        """Where the first hand's fingers should close and, from the second phase on, the second hand's: (N, 3, 3) m."""
+        first, second = (
+            self._hand.markers(world, left, height)
+            for left, height in zip((world.mirrored, ~world.mirrored), self.settings.grasp_heights)
+        )
+        return torch.where((world.phase == SECOND)[:, None, None], second, first)
+
+    def metrics(self, world: World) -> Dict[str, Tensor]:
+        """Distance to the goal of the phase in m, tilt in deg, whether the left hand began."""
+        tilt = tilt_cosine(world.state.object_pose[:, 0, 3:]).clamp(-1.0, 1.0).acos().rad2deg()
+        return {
+            "goal_distance_m": self._distance(world),
+            "tilt_deg": tilt,
+            "left_hand_first": world.mirrored.double(),
+        }
+
+    # -- what terms are made of ----------------------------------------------------------------------------------------
+
+    def _touching_first(self, world: World) -> Tensor:
+        return self._hand.touching(world, world.mirrored)
+
+    def _touching_second(self, world: World) -> Tensor:
+        return self._hand.touching(world, ~world.mirrored)
+
+    def _passed(self, world: World) -> Tensor:
+        """The second hand holds it alone."""
+        held = self._touching_second(world) & ~self._touching_first(world)
+        return held & (world.phase == SECOND) & (self._lifted(world) > ON_TABLE)
+
+    def _lifted(self, world: World) -> Tensor:
+        """How far above its resting height the object's centre is, (N,) m."""
+        rest = self._table.position[2] + world.object_size()[:, 2] / 2
+        return world.state.object_pose[:, 0, 2] - rest
+
+    def _distance(self, world: World) -> Tensor:
+        return rewards.distance(world.state.object_pose[:, 0, :3], world.goal)
+
+    def _goal(self, world: World) -> Tensor:
+        return rewards.closeness(world.state.object_pose[:, 0, :3], world.goal, REACH)
+
+    def _rewards(self) -> Dict[str, Tuple[float, Term]]:
+        """Section B: (1 - a) * (contact + goal of the first hand) + a * (of the second), with bonuses that grow.
+
+        The goal of the second phase counts while the second hand is on the object only.
+        """
+        s = self.settings
+        low, high = s.grasp_heights
+        terms: Dict[str, Term] = {
+            "contact_first": lambda w: (w.phase != SECOND) * self._hand.contact(w, w.mirrored, s.beta, low),
+            "goal_first": lambda w: (w.phase != SECOND) * self._goal(w),
+            "contact_second": lambda w: (w.phase == SECOND) * self._hand.contact(w, ~w.mirrored, s.alpha, high),
+            "goal_second": lambda w: (w.phase == SECOND) * self._touching_second(w) * self._goal(w),
+            "handed": lambda w: w.phase == SECOND,
+            "released": self._passed,
+            "success": self.success,
+            "lost": self.failure,
+            "action": lambda w: w.action.square().mean(dim=1),
+        }
+        return rewards.weighted(terms, s.weights)
