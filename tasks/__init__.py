@@ -40,6 +40,9 @@ TASKS: Dict[str, Callable[[Mapping[str, Any], RobotSpec], Task]] = {
     "bimanual_handover": _bimanual_handover,
 }
 
+# Settings that help a policy to learn and would flatter it when it is measured.
+TRAINING_ONLY = ("later_starts",)
+
 
 def make_task(section: Mapping[str, Any], robot: RobotSpec) -> Task:
     """The task that a config section describes; its key `name` chooses which."""
@@ -60,6 +63,7 @@ def make_env(
     seed: int = 0,
     dump_dir: Optional[Path] = None,
     perturbation: Optional[PerturbationSettings] = None,
+    training: bool = False,
 ) -> Env:
     """Build a batched environment from config sections.
 
@@ -73,6 +77,7 @@ def make_env(
         seed: of everything random.
         dump_dir: where a non-finite environment's state is written.
         perturbation: what disturbs the object, in an evaluation.
+        training: whether `TRAINING_ONLY` settings of the task count.
     """
     from dexsim.actions import ControlSettings
     from dexsim.backends import BackendSettings, make_backend
@@ -81,7 +86,8 @@ def make_env(
     from dexsim.robots import RobotSettings, load
 
     spec = load(settings.build(RobotSettings, robot, "robot").name)
-    built = make_task(task, spec)
+    heeded = {key: value for key, value in task.items() if training or key not in TRAINING_ONLY}
+    built = make_task(heeded, spec)
     engine = settings.build(BackendSettings, backend or {}, "backend")
     return Env(
         built,

@@ -55,7 +55,8 @@ class BimanualHandoverSettings:
         episode_s: length of an episode in s.
         hold_s: success must have held this long at the end, in s.
         later_starts: share of episodes that start from the bank's later stages, in an environment's first episode and
-            after `later_episodes`; in between it changes in proportion. Evaluation sets [0, 0].
+            after `later_episodes`; in between it changes in proportion. Only training
+            heeds it: everything else starts at the beginning.
         later_episodes: of an environment.
         init: "bank", or "default" for hands at rest instead of the bank's, and no later stages (Table 2).
         bank: bank of initial states: a file, or a name in `assets/banks`, of which each robot has its own.

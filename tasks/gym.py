@@ -60,9 +60,10 @@ def _make(
     return SingleEnv(env, seed, render_mode) if num_envs is None else VectorEnv(env, seed, render_mode)
 
 
-# "dexsim/BoxLift-v0" and "dexsim/GraspAndReach-v0"; arguments as `_make` has them.
+# "dexsim/BoxLift-v0", "dexsim/GraspAndReach-v0" and "dexsim/BimanualHandover-v0"; arguments as `_make` has them.
 box_lift = partial(_make, "box_lift")
 grasp_and_reach = partial(_make, "grasp_and_reach")
+bimanual_handover = partial(_make, "bimanual_handover")
 
 
 def _config(group: str, name: str) -> Any:

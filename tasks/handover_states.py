@@ -19,6 +19,7 @@ import torch
 import tasks
 from dexsim.paths import assets_dir
 from dexsim.robots import ROBOTS, RobotSpec, load
+from dexsim.robots.spec import SIDES
 from dexsim.rotations import quat_rotate
 from dexsim.symmetry import VECTOR, Mirror, mirror_commands
 from tasks.banks import save_bank
@@ -49,11 +50,8 @@ class HandoverPlay:
     """
 
     def __init__(self, session: Session, rng: np.random.Generator) -> None:
-        import mink
-
         self._session, self._rng, self._robot = session, rng, session.robot
         self._reacher = Reacher(session.robot)
-        self._measured = mink.Configuration(self._reacher.model)
         self._stage = {name: i for i, name in enumerate(session.stages)}
         self._image = Mirror(mirror_commands(session.robot))
         names = session.robot.commands
@@ -186,9 +184,10 @@ class HandoverPlay:
 
     def _palm(self, side: str) -> Pose:
         """Where a palm is."""
-        self._measured.update(self._session.env.backend.state.joint_position[0].numpy())
-        frame = self._measured.get_transform_frame_to_world(f"palm_{side}", "site")
-        return frame.translation(), frame.rotation()
+        import mink
+
+        pose = self._session.env.backend.state.palm_pose[0, SIDES.index(side)].numpy()
+        return pose[:3].copy(), mink.SO3.from_matrix(pose[3:].reshape(3, 3).copy())
 
     def _object(self) -> Tuple[np.ndarray, np.ndarray]:
         """Its position (3,) in m and its axis (3,)."""

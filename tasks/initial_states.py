@@ -63,7 +63,7 @@ class Reacher:
     def __init__(self, robot: RobotSpec) -> None:
         from dexsim.backends.mujoco_model import build_spec
 
-        self.robot, self.model = robot, build_spec(Scene(robot)).compile()
+        self.robot, self._model = robot, build_spec(Scene(robot)).compile()
 
     def reach(self, posture: np.ndarray, palms: Mapping[str, Any], steps: int = 60, dt: float = 0.2) -> Any:
         """Solve from a posture (26,) in rad; the posture is kept where the palms leave freedom.
@@ -79,15 +79,15 @@ class Reacher:
         """
         import mink
 
-        configuration = mink.Configuration(self.model, q=self.robot.expand_coupled(posture))
+        configuration = mink.Configuration(self._model, q=self.robot.expand_coupled(posture))
         frames = []
         for side, target in palms.items():
             task = mink.FrameTask(f"palm_{side}", "site", position_cost=1.0, orientation_cost=0.3)
             task.set_target(target)
             frames.append(task)
-        keep = mink.PostureTask(self.model, cost=1e-3)
+        keep = mink.PostureTask(self._model, cost=1e-3)
         keep.set_target_from_configuration(configuration)
-        limits = [mink.ConfigurationLimit(self.model)]
+        limits = [mink.ConfigurationLimit(self._model)]
         for _ in range(steps):
             velocity = mink.solve_ik(configuration, [*frames, keep], dt, "daqp", damping=1e-3, limits=limits)
             configuration.integrate_inplace(velocity, dt)

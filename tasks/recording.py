@@ -166,9 +166,8 @@ class Session:
         state = self.env.backend.state
         target = torch.from_numpy(self.hands.target.copy())[None]
         bank = Bank(state.joint_position.clone(), target, state.object_pose.clone(), torch.tensor([stage]))
-        # Banks of a two-sided task hold the right hand's states; the task makes the left one's from them.
-        left = self.task.two_sided and float(bank.object_pose[0, 0, 1]) > 0
-        return mirror_bank(bank, self.robot) if left else bank
+        # Banks of a two-sided task hold the states that the right hand began; the task makes the others from them.
+        return mirror_bank(bank, self.robot) if bool(self.env.world.mirrored[0]) else bank
 
     def _take_over(self) -> None:
         """Go on from how the environment has started: its targets, not its positions, hold what a hand holds."""

@@ -101,6 +101,7 @@ def train(options: TrainSettings, run: RunFolder, resumed: Optional[checkpoints.
         num_envs=options.num_envs,
         seed=options.seed,
         dump_dir=run.path,
+        training=True,
     )
     identity = {"config": config, "spec_table": env.spec_table(), "version": dexsim.__version__}
     if resumed is not None:
