@@ -34,12 +34,12 @@ TRAINING: Dict[str, ObjectSpec] = _catalogue(
         ("tin", "cylinder", (0.070, 0.070, 0.120)),
         ("tube", "cylinder", (0.046, 0.046, 0.150)),
         ("mug", "cylinder", (0.065, 0.065, 0.100)),
+        ("spool", "cylinder", (0.055, 0.055, 0.100)),
         ("carton", "box", (0.055, 0.055, 0.130)),
         ("stick", "box", (0.045, 0.045, 0.120)),
         ("packet", "box", (0.045, 0.060, 0.120)),
         ("brick", "box", (0.060, 0.045, 0.100)),
         ("ball", "sphere", (0.075, 0.075, 0.075)),
-        ("orange", "sphere", (0.085, 0.085, 0.085)),
     ]
 )
 # Never trained on.
@@ -73,11 +73,11 @@ GROUPS: Dict[str, Tuple[str, ...]] = {
     "held_out": (*HELD_OUT, *MESHES),
     "held_out_meshes": MESHES,
     "blocks": tuple(BLOCKS),
-    "shape_cylinders": ("can", "tin", "tube", "mug"),
+    "shape_cylinders": ("can", "tin", "tube", "mug", "spool"),
     "shape_boxes": ("carton", "stick", "packet", "brick"),
-    "shape_spheres": ("ball", "orange"),
+    "shape_spheres": ("ball",),
     "mix_a": ("can", "stick", "brick", "ball"),
-    "mix_b": ("tube", "packet", "orange"),
+    "mix_b": ("tube", "packet", "spool"),
     "mix_c": ("tin", "mug", "carton"),
 }
 
