@@ -66,7 +66,7 @@ class BimanualHandoverSettings:
     direction: str = "both"
     middle: Tuple[float, float, float] = (0.33, 0.0, 0.12)
     goal_x: Tuple[float, float] = (0.30, 0.36)
-    goal_y: Tuple[float, float] = (0.26, 0.34)
+    goal_y: Tuple[float, float] = (0.36, 0.42)
     goal_height: Tuple[float, float] = (0.08, 0.16)
     grasp_heights: Tuple[float, float] = (-0.55, 0.6)
     alpha: float = 20.0

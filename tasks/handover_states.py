@@ -29,7 +29,7 @@ from tasks.objects import BLOCKS
 from tasks.recording import Session
 
 BANK, TASK = "bimanual_handover", BimanualHandover.name
-PLACE = ((0.28, 0.36), (-0.36, -0.27))  # x and y of the object where it is taken, m
+PLACE = ((0.28, 0.34), (-0.40, -0.345))  # x and y of the object where it is taken, m
 WAITING, WAITING_SPREAD = (0.29, 0.16, 0.26), 0.03  # of the second palm, m
 ROLL = 0.35  # palms face down a little by this, rad
 # The first palm when its fingers close: how far from the object's axis, behind it, and over the table, m.

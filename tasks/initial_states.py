@@ -167,6 +167,8 @@ def _beside(side: str, approach: Approach, rng: np.random.Generator) -> Any:
 
 GRASP_PLACE = ((0.32, 0.44), (-0.28, -0.12))  # x and y of the object's centre, m
 GRASP_GAP = (0.075, 0.105)  # of the grasp frame from the object's centre, along the palm's normal, m
+# How far the grasp frame stays behind the object's centre, along the fingers: Inspire's are shorter. m
+GRASP_BEHIND = {"gr1t2": 0.0, "gr1t2_inspire": 0.03}
 GRASP_HEIGHT = (0.055, 0.075)  # of the grasp frame over the table, m
 GRASP_ROLL = -0.35  # the palm faces a little down: so the fingers close around what stands on the table, rad
 GRASP_TURN = (0.15, 0.1, 0.25)  # about x, y, z, +- rad
@@ -199,7 +201,10 @@ def beside_object(
         place = np.array([rng.uniform(*bounds) for bounds in place_range])
         start = posture(robot, rng)
         start[waiting] = rest_position(robot)[waiting]
-        palms = {"right": _beside_object(place, rng), **({"left": other(rng)} if other else {})}
+        palms = {
+            "right": _beside_object(place - [GRASP_BEHIND[robot.name], 0.0], rng),
+            **({"left": other(rng)} if other else {}),
+        }
         joints, miss = reacher.reach(start, palms)
         if miss < TOLERANCE and is_clear(joints, place):
             states.append(joints[robot.command_index])

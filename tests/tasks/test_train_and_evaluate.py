@@ -128,7 +128,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path, values: Dict[str, Any], messag
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks, "make_env", lambda *_, num_envs, seed, dump_dir: PointEnv(num_envs, seed))
+        patch.setattr(tasks, "make_env", lambda *_, num_envs, seed, **__: PointEnv(num_envs, seed))
         config = {**CONFIG, "control": {"policy_hz": 10.0}, "randomization": {"noise": 0.1, "lag": 0.2}}
         return run_verb(train, tmp_path_factory.mktemp("trained"), **config).path
 
