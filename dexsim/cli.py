@@ -110,6 +110,7 @@ def _execute(verb: str, config: DictConfig, overrides: Sequence[str]) -> Path:
         folder = RunFolder.create(verb, name, {"name": name, "runs_dir": root, **config}, root)
     except OSError as error:
         raise UserError(f"runs_dir = {root!r}: cannot make a folder there ({error.strerror})") from None
+    folder.overrides = overrides
     folder.given = {override.lstrip("+~").partition("=")[0].partition(".")[0] for override in overrides}
     try:
         with folder:

@@ -185,7 +185,7 @@ class Env:
         world.state = self.backend.state
 
     def step(self, actions: Tensor) -> StepResult:
-        """Apply actions (N, 26) in [-1, 1] for one policy period."""
+        """Apply actions (N, num_actions) in [-1, 1] for one policy period."""
         world = self._world
         self._act(actions)
         bad = self._simulate() | ~torch.isfinite(world.action).all(dim=1)
@@ -238,6 +238,7 @@ class Env:
             "nonfinite_count": self.nonfinite_count,
             "buffers": {name: getattr(self, name).clone() for name in _BUFFERS},
             "wrench": self._force.wrench.clone(),
+            "perturbation": self._perturbation.get_state(),
             "world": {name: getattr(world, name).clone() for name in _WORLD_BUFFERS},
             "parameters": {name: value.clone() for name, value in world.parameters.items()},
             "stages": {name: value.clone() for name, value in self._stages.items()},
@@ -249,6 +250,7 @@ class Env:
         self._seed, self.nonfinite_count = state["seed"], state["nonfinite_count"]
         self._generator.set_state(state["generator"])
         self._force.wrench.copy_(state["wrench"])
+        self._perturbation.set_state(state["perturbation"])
         for owner, names, key in ((self, _BUFFERS, "buffers"), (self._world, _WORLD_BUFFERS, "world")):
             for name in names:
                 getattr(owner, name).copy_(state[key][name])
@@ -259,6 +261,11 @@ class Env:
 
     def close(self) -> None:
         """Nothing to release; the simulator goes with its owner."""
+
+    @property
+    def joint_target(self) -> Tensor:
+        """(N, 26) joint targets in rad."""
+        return self._seen("commands", self._target)
 
     @property
     def world(self) -> World:
@@ -283,7 +290,7 @@ class Env:
         self._target = self.action_map(applied, self._target, measured)
 
     def _simulate(self) -> Tensor:
-        self.backend.set_joint_targets(self._seen("commands", self._target))
+        self.backend.set_joint_targets(self.joint_target)
         if self._force.active or self._perturbation.active:
             self.backend.apply_wrench(self._wrench())
         bad = self.backend.step(self._substeps)

@@ -6,7 +6,7 @@ Each episode is disturbed once, from a moment drawn for it on; what it is depend
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Dict, Mapping, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -85,10 +85,19 @@ class Perturbation:
         force = torch.cat([horizontal, torch.full((len(draws), 1), -kind.down, dtype=torch.float64)], dim=1)
         self._force[env_ids] = (magnitude * force / torch.linalg.vector_norm(force, dim=1, keepdim=True)).float()
 
+    def get_state(self) -> Dict[str, Tensor]:
+        """What going on exactly from here needs."""
+        return {"begin": self._begin.clone(), "force": self._force.clone()}
+
+    def set_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a `get_state()`."""
+        self._begin.copy_(state["begin"])
+        self._force.copy_(state["force"])
+
     def force(self, step: Tensor) -> Tensor:
         """Force (N, 3) in N, world frame, during policy step `step` (N,) of the episodes."""
         steps = max(1, round(self._kind.duration / self._dt))
         acting = (step >= self._begin) & (step < self._begin + steps)
-        # A disturbance shorter than a policy step keeps its impulse.
-        share = min(1.0, self._kind.duration / (steps * self._dt))
+        # Whole policy steps, with the impulse of the disturbance's own duration.
+        share = self._kind.duration / (steps * self._dt)
         return self._force * share * acting[:, None]

@@ -29,12 +29,14 @@ class RunFolder:
 
     Attributes:
         path: The folder.
-        given: The keys of the config that the user gave, at its top level.
+        overrides: What the user gave, `key=value` each.
+        given: The keys of the config among them, at its top level.
         results: What `result` has recorded so far: name to value, unit, n and interval.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.overrides: Sequence[str] = ()
         self.given: Set[str] = set()
         self.results: Dict[str, Dict[str, Any]] = {}
         self._handler: Optional[logging.Handler] = None

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -22,20 +22,19 @@ from dexsim.paths import assets_dir
 from dexsim.randomization import RandomizationSettings
 from dexsim.rng import EpisodeDraws
 from dexsim.robots import RobotSpec
+from dexsim.robots.spec import SIDES
 from dexsim.rotations import quat_from_yaw, quat_multiply
 from dexsim.runs import atomic_path
 from dexsim.symmetry import QUATERNION, VECTOR, Mirror, mirror_commands
 
-BANK_VERSION = 2
+BANK_VERSION = 3
 INITS = ("bank", "default")
 # Joints that are not at zero while an arm waits, rad.
-REST = {
-    "left_shoulder_roll_joint": 0.5,
-    "left_elbow_pitch_joint": -1.4,
-    "right_shoulder_roll_joint": -0.5,
-    "right_elbow_pitch_joint": -1.4,
-}
-FIELDS = ("joint_position", "joint_target", "object_pose", "stage")
+REST_SHOULDERS = {"left_shoulder_roll_joint": 0.5, "right_shoulder_roll_joint": -0.5}
+REST_ELBOW = -1.4
+FIELDS = ("joint_position", "joint_target", "object_pose", "object_size", "stage")
+# An object that differs by more from the recorded one, as a ratio, is not put into a hand; Table 4 scales by 5%.
+SIZE_TOLERANCE = 0.06
 
 
 @dataclass(frozen=True)
@@ -46,23 +45,29 @@ class Bank:
         joint_position: (M, J) rad, all moving joints in tree order, coupled ones included.
         joint_target: (M, 26) rad.
         object_pose: (M, K, 7) position in m and quaternion w x y z.
+        object_size: (M, K, 3) full extents of the objects they were recorded with, m.
         stage: (M,) int64, which stage of the task a state belongs to; 0 is the first.
     """
 
     joint_position: Tensor
     joint_target: Tensor
     object_pose: Tensor
+    object_size: Tensor
     stage: Tensor
 
     def __len__(self) -> int:
         return len(self.joint_target)
 
 
-def from_targets(robot: RobotSpec, targets: np.ndarray, object_pose: np.ndarray) -> Bank:
-    """A bank of states that hold nothing: joints where their targets (M, 26) in rad are, objects at (M, K, 7)."""
+def from_targets(robot: RobotSpec, targets: np.ndarray, object_pose: np.ndarray, object_size: Sequence[float]) -> Bank:
+    """A bank of states that hold nothing: joints where their targets (M, 26) in rad are, objects at (M, K, 7).
+
+    Their size is that of every object, (3,) in m.
+    """
     stored = targets.astype(np.float32).astype(np.float64)
     joints, stage = robot.expand_coupled(stored), torch.zeros(len(stored), dtype=torch.long)
-    return Bank(torch.from_numpy(joints), torch.from_numpy(stored), torch.from_numpy(object_pose), stage)
+    size = torch.tensor(object_size, dtype=torch.float64).expand(*object_pose.shape[:2], 3).clone()
+    return Bank(torch.from_numpy(joints), torch.from_numpy(stored), torch.from_numpy(object_pose), size, stage)
 
 
 def save_bank(path: Path, robot: RobotSpec, bank: Bank, task: str) -> None:
@@ -96,10 +101,30 @@ def load_bank(name: str, robot: RobotSpec, task: str) -> Bank:
     if made_for != task:
         raise UserError(f"task.bank = {name!r}: {path.name} was made for task {made_for!r}, not {task!r}")
     robot.check_table(table, f"bank {path.name}")
-    return Bank(**arrays)
+    bank = Bank(**arrays)
+    _check(bank, robot, f"task.bank = {name!r}: {path.name}")
+    return bank
 
 
-def initial_bank(init: str, name: str, robot: RobotSpec, task: str) -> Bank:
+def _check(bank: Bank, robot: RobotSpec, what: str) -> None:
+    """Refuse states that no episode could start from."""
+    count, objects = len(bank.stage), bank.object_pose.shape[1] if bank.object_pose.ndim == 3 else 0
+    shapes = {
+        "joint_position": (count, len(robot.joint_names)),
+        "joint_target": (count, len(robot.commands)),
+        "object_pose": (count, max(1, objects), 7),
+        "object_size": (count, max(1, objects), 3),
+        "stage": (count,),
+    }
+    for field, shape in shapes.items():
+        values = getattr(bank, field)
+        if tuple(values.shape) != shape or not bool(torch.isfinite(values).all()):
+            raise UserError(f"{what}: {field} is {tuple(values.shape)}; must be {shape}, all of it finite")
+    if not bool((bank.stage == 0).any()):
+        raise UserError(f"{what}: none of its {count} states is of the first stage, which an evaluation starts from")
+
+
+def initial_bank(init: str, name: str, robot: RobotSpec, task: str, elbow: float = REST_ELBOW) -> Bank:
     """The bank that episodes start from: as recorded, or, for comparison, only its objects (Table 2).
 
     Args:
@@ -107,13 +132,50 @@ def initial_bank(init: str, name: str, robot: RobotSpec, task: str) -> Bank:
         name: of the bank.
         robot: the robot.
         task: name of the task.
+        elbow: how far elbows are bent at rest, rad: more for what stands where the hands would be.
     """
     require(init in INITS, "task.init", init, f"one of {', '.join(INITS)}")
     bank = load_bank(name, robot, task)
     if init == "bank":
         return bank
     pose = bank.object_pose[bank.stage == 0]
-    return from_targets(robot, np.tile(rest_position(robot), (len(pose), 1)), pose.numpy())
+    resting = from_targets(robot, np.tile(rest_position(robot, elbow), (len(pose), 1)), pose.numpy(), (0.0, 0.0, 0.0))
+    return replace(resting, object_size=bank.object_size[bank.stage == 0])
+
+
+class StartStates:
+    """Which states of a bank episodes start from: the first stage's, and while a policy is trained some later ones.
+
+    Args:
+        bank: the bank.
+        later_starts: share of episodes that start from later stages, in an environment's first episode and after
+            `later_episodes`; in between it changes in proportion.
+        later_episodes: of an environment.
+    """
+
+    def __init__(self, bank: Bank, later_starts: Tuple[float, float], later_episodes: int) -> None:
+        self._bank, self._shares, self._episodes = bank, later_starts, later_episodes
+        self._first, self._later = (bank.stage == 0).nonzero()[:, 0], (bank.stage > 0).nonzero()[:, 0]
+
+    def choose(self, draws: EpisodeDraws, object_size: Tensor) -> Tensor:
+        """States (n,) for some episodes, whose objects' sizes are (n, 3 K) in m."""
+        chosen = self._first[draws.index("bank", len(self._first))]
+        if len(self._later) == 0:
+            return chosen
+        early, late = self._shares
+        done = (draws.episodes.double() / self._episodes).clamp(max=1.0)
+        later = self._later[draws.index("later_bank", len(self._later))]
+        recorded = self._bank.object_size[later].flatten(1)
+        fits = (object_size / recorded - 1).abs().amax(dim=1) < SIZE_TOLERANCE
+        wanted = draws.uniform("later", 1)[:, 0] < early + (late - early) * done
+        return torch.where(wanted & fits, later, chosen)
+
+
+def check_starts(later_starts: Tuple[float, float], later_episodes: int) -> None:
+    """Refuse shares and numbers of episodes that `StartStates` cannot take."""
+    inside = all(0 <= share <= 1 for share in later_starts)
+    require(inside, "later_starts", list(later_starts), "two shares from 0 to 1")
+    require(later_episodes >= 1, "later_episodes", later_episodes, "at least 1")
 
 
 def place_object(
@@ -138,10 +200,11 @@ def place_object(
     return torch.where((bank.stage[chosen] == 0)[:, None], pose, recorded)
 
 
-def rest_position(robot: RobotSpec) -> np.ndarray:
+def rest_position(robot: RobotSpec, elbow: float = REST_ELBOW) -> np.ndarray:
     """Commanded joint positions (26,) in rad of a robot that waits: elbows bent, open hands beside its work."""
     joints = np.array(robot.open_position) * robot.is_hand
-    for name, angle in REST.items():
+    elbows = {f"{side}_elbow_pitch_joint": elbow for side in SIDES}
+    for name, angle in {**REST_SHOULDERS, **elbows}.items():
         joints[robot.commands.index(name)] = angle
     return joints
 
@@ -184,4 +247,4 @@ def mirror_bank(bank: Bank, robot: RobotSpec) -> Bank:
     target = image(bank.joint_target)
     joints = robot.expand_coupled(image(bank.joint_position[:, robot.command_index]).numpy())
     pose = bank.object_pose * torch.tensor([*VECTOR, *QUATERNION], dtype=torch.float64)
-    return Bank(torch.from_numpy(joints), target, pose, bank.stage)
+    return Bank(torch.from_numpy(joints), target, pose, bank.object_size, bank.stage)

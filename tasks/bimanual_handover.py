@@ -22,7 +22,7 @@ from dexsim.rotations import tilt_cosine
 from dexsim.scene import Scene, Table
 from dexsim.world import Start, Term, World
 from tasks import objects, rewards
-from tasks.banks import TwoSidedBank, initial_bank, mirrored_goals
+from tasks.banks import StartStates, TwoSidedBank, check_starts, initial_bank, mirrored_goals
 from tasks.grasping import OBJECT, HandTerms, contact_pairs
 
 DIRECTIONS = ("both", "right_to_left", "left_to_right")
@@ -30,6 +30,8 @@ DIRECTIONS = ("both", "right_to_left", "left_to_right")
 REACH = 0.5
 # The object is lost this far below the table's top, tilted further than this, or back on the table in phase 1; m, deg.
 LOST_BELOW, LOST_TILT_DEG, ON_TABLE = 0.05, 60.0, 0.02
+# With elbows bent so far the hands wait above the object (init=default); rad.
+REST_ELBOW = -2.3
 SECOND = 1  # the second hand's phase
 
 
@@ -54,9 +56,7 @@ class BimanualHandoverSettings:
         pick_up_height: lifted this far counts as picked up, m.
         episode_s: length of an episode in s.
         hold_s: success must have held this long at the end, in s.
-        later_starts: share of episodes that start from the bank's later stages, in an environment's first episode and
-            after `later_episodes`; in between it changes in proportion. Only training
-            heeds it: everything else starts at the beginning.
+        later_starts: see `tasks.banks.StartStates`. Only training heeds it: everything else starts at the beginning.
         later_episodes: of an environment.
         init: "bank", or "default" for hands at rest instead of the bank's, and no later stages (Table 2).
         bank: bank of initial states: a file, or a name in `assets/banks`, of which each robot has its own.
@@ -104,12 +104,9 @@ class BimanualHandoverSettings:
             require(lowest <= low <= high <= highest, name, [low, high], allowed)
         for name in ("alpha", "beta", "middle_distance", "success_distance", "pick_up_height", "episode_s"):
             require(getattr(self, name) > 0, name, getattr(self, name), "positive")
-        for name, bound in (("later_starts", 1.0), ("grasp_heights", 1.0)):
-            low, high = getattr(self, name)
-            lowest = 0.0 if name == "later_starts" else -bound
-            inside = lowest <= low <= bound and lowest <= high <= bound
-            require(inside, name, [low, high], f"two numbers from {lowest:g} to {bound:g}")
-        require(self.later_episodes >= 1, "later_episodes", self.later_episodes, "at least 1")
+        inside = all(-1 <= height <= 1 for height in self.grasp_heights)
+        require(inside, "grasp_heights", list(self.grasp_heights), "two fractions from -1 to 1")
+        check_starts(self.later_starts, self.later_episodes)
         require(any(self.weights.values()), "weights", self.weights, "at least one that is not 0")
         require(0 < self.hold_s <= self.episode_s, "hold_s", self.hold_s, f"in (0, episode_s = {self.episode_s:g}]")
 
@@ -141,10 +138,9 @@ class BimanualHandover:
         self._objects = objects.expand(settings.objects)
         self._hand = HandTerms(robot, self._objects)
         self.rewards: Mapping[str, Tuple[float, Term]] = self._rewards()
-        bank = initial_bank(settings.init, settings.bank, robot, self.name)
-        self._starts = TwoSidedBank(bank, robot)
-        self._first, self._later = (bank.stage == 0).nonzero()[:, 0], (bank.stage > 0).nonzero()[:, 0]
-        require(len(self._first) > 0, "bank", settings.bank, "a bank with states of the first stage")
+        bank = initial_bank(settings.init, settings.bank, robot, self.name, REST_ELBOW)
+        self._starts = StartStates(bank, settings.later_starts, settings.later_episodes)
+        self._sides = TwoSidedBank(bank, robot)
         # Index of a stage in a bank: how many stages are behind.
         self._phase = (bank.stage > self.stage_names.index("at_middle")).long()
         self._table = Table()
@@ -162,25 +158,15 @@ class BimanualHandover:
         mirrored = (
             draws.uniform("side", 1)[:, 0] < {"both": 0.5, "left_to_right": 1.0, "right_to_left": 0.0}[s.direction]
         )
-        chosen = self._choose(draws)
+        chosen = self._starts.choose(draws, parameters["object_size"])
         rest = self._table.position[2] + parameters["object_size"][:, 2] / 2
         middle = torch.tensor(s.middle, dtype=torch.float64).repeat(len(chosen), 1)
         ranges = (s.goal_x, s.goal_y, s.goal_height)
         goal = torch.cat([draws.uniform(f"goal_{i}", 1, *bounds) for i, bounds in enumerate(ranges)], dim=1)
         goals = torch.stack([middle, goal], dim=1)
         goals[..., 2] += rest[:, None]
-        state = self._starts.state(chosen, mirrored, rest, draws, jitter)
+        state = self._sides.state(chosen, mirrored, rest, draws, jitter)
         return Start(state, mirrored_goals(goals, mirrored), mirrored, self._phase[chosen])
-
-    def _choose(self, draws: EpisodeDraws) -> Tensor:
-        """States (n,) of the bank that episodes start from."""
-        chosen = self._first[draws.index("bank", len(self._first))]
-        if len(self._later) == 0:
-            return chosen
-        early, late = self.settings.later_starts
-        done = (draws.episodes.double() / self.settings.later_episodes).clamp(max=1.0)
-        later = draws.uniform("later", 1)[:, 0] < early + (late - early) * done
-        return torch.where(later, self._later[draws.index("later_bank", len(self._later))], chosen)
 
     def next_phase(self, world: World) -> Tensor:
         """The second hand's phase begins when the first hand holds the object at the intermediate goal."""

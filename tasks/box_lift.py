@@ -20,15 +20,13 @@ from dexsim.rotations import quat_rotate, tilt_cosine
 from dexsim.scene import ContactPair, ObjectSpec, Scene, Table
 from dexsim.world import Start, Term, World
 from tasks import markers, rewards
-from tasks.banks import initial_bank, place_object
-from tasks.initial_states import BOX_CENTRE, BOX_SIZE
+from tasks.banks import StartStates, check_starts, initial_bank, place_object
+from tasks.initial_states import BOX_CENTRE, BOX_SIZE, LARGEST_SCALE
 
 BOX = "box"
 # Placement of the markers -> bank of initial states; hands that are to lift by the bottom edges start lower.
 PLACEMENT_BANKS = {"side_centres": "box_lift", "top_and_bottom_centres": "box_lift", "bottom_edges": "box_lift_low"}
-# What Table 4 scales a box by at most; the banks' BOX_SIZE includes it.
-LARGEST_SCALE = 1.05
-# Farther from its start than this, or below the table's top by this much, the box is lost; m.
+# Farther from its start than this, or below its resting height by this much, the box is lost; m.
 LOST_SIDEWAYS, LOST_BELOW = 0.35, 0.05
 # A bank whose boxes lie this near the middle on average prefers no side; m.
 MIDDLE = 0.01
@@ -53,6 +51,8 @@ class BoxLiftSettings:
         pick_up_height: lifted this far counts as picked up, m.
         episode_s: length of an episode in s.
         hold_s: success must have held this long at the end, in s.
+        later_starts: see `tasks.banks.StartStates`. Only training heeds it.
+        later_episodes: of an environment.
         init: "bank", or "default" for hands at rest instead of the bank's (Table 2).
         bank: bank of initial states: a file, or a name in `assets/banks`, of which each robot has its own; None for the
             one that goes with the placement (`PLACEMENT_BANKS`).
@@ -81,6 +81,8 @@ class BoxLiftSettings:
     pick_up_height: float = 0.05
     episode_s: float = 5.0
     hold_s: float = 1.0
+    later_starts: Tuple[float, float] = (0.0, 0.0)
+    later_episodes: int = 20
     init: str = "bank"
     bank: Optional[str] = None
 
@@ -100,14 +102,15 @@ class BoxLiftSettings:
         require(low <= self.box_friction <= high, "box_friction", self.box_friction, f"{low:g} to {high:g}")
         require(0 < self.success_tilt_deg <= 180, "success_tilt_deg", self.success_tilt_deg, "in (0, 180]")
         require(0 < self.hold_s <= self.episode_s, "hold_s", self.hold_s, f"in (0, episode_s = {self.episode_s:g}]")
+        check_starts(self.later_starts, self.later_episodes)
         self._check_bank()
 
     def _check_bank(self) -> None:
         """Refuse a box that would start inside the hands of a shipped bank; a file is made for whatever box it is."""
-        if self.bank and self.bank.endswith(".npz"):
+        if self.init == "default" or (self.bank and self.bank.endswith(".npz")):
             return
         largest = [round(extent / LARGEST_SCALE, 4) for extent in BOX_SIZE]
-        made_for = "which the shipped banks were made for; for another give its own, task.bank=<file>.npz"
+        made_for = "which the shipped banks were made for; record another from init=default, task.bank=<file>.npz"
         fits = all(extent <= limit for extent, limit in zip(self.box_size, largest))
         require(fits, "box_size", list(self.box_size), f"at most {largest}, {made_for}")
 
@@ -145,6 +148,7 @@ class BoxLift:
         if settings.goal_height[0] < settings.goal_height[1]:
             self.actor, self.critic = (*self.actor, "goal"), (*self.critic, "goal")
         self._bank = initial_bank(settings.init, settings.bank or PLACEMENT_BANKS[settings.placement], robot, self.name)
+        self._starts = StartStates(self._bank, settings.later_starts, settings.later_episodes)
         self._table = Table()
         self.symmetric = (
             settings.alpha == settings.beta
@@ -163,7 +167,7 @@ class BoxLift:
     def start(self, draws: EpisodeDraws, parameters: Mapping[str, Tensor], jitter: RandomizationSettings) -> Start:
         """Hands from a random state of the bank; the box at its place, shifted and turned."""
         s, bank = self.settings, self._bank
-        chosen = draws.index("bank", len(bank))
+        chosen = self._starts.choose(draws, parameters["object_size"])
         rest = self._table.position[2] + parameters["object_size"][:, 2] / 2
         pose = place_object(bank, chosen, rest, draws, jitter)
         height = draws.uniform("goal_height", 1, *s.goal_height)
@@ -184,7 +188,8 @@ class BoxLift:
         """The box left the table or was thrown."""
         moved = world.state.object_pose[:, 0, :3] - world.initial_object[:, 0, :3]
         sideways = torch.linalg.vector_norm(moved[:, :2], dim=1)
-        return (sideways > LOST_SIDEWAYS) | (moved[:, 2] < -LOST_BELOW)
+        below = world.state.object_pose[:, 0, 2] < self._rest(world) - LOST_BELOW
+        return (sideways > LOST_SIDEWAYS) | below
 
     def stages(self, world: World) -> Dict[str, Tensor]:
         """Both hands on the box; lifted by 5 cm; at the goal."""

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 import tasks
 from dexsim import settings
-from dexsim.errors import require
+from dexsim.errors import UserError, require
 from dexsim.perturbation import KINDS, PerturbationSettings
 from dexsim.rl import checkpoint as checkpoints
 from dexsim.rl.evaluation import Episode, run_episodes
@@ -94,25 +94,30 @@ def evaluate(options: EvaluateSettings, run: RunFolder) -> List[Episode]:
     evaluated = {"checkpoint": str(checkpoint.path), "frame": checkpoint.frame, "num_envs": num_envs, **sections}
     atomic_write(run.path / "evaluated.yaml", OmegaConf.to_yaml(OmegaConf.create(evaluated)))
 
-    def roll_out(perturbation: Optional[PerturbationSettings] = None) -> Tuple[List[Episode], int]:
-        env = make_env(sections, num_envs, options.seed, run.path, perturbation)
-        checkpoints.check_matches(checkpoint, env.spec_table(), allow=tuple(_given(options.control)))
-        return run_episodes(env, policy, options.episodes), env.nonfinite_count
+    nonfinite = 0
 
-    episodes, nonfinite = roll_out()
+    def roll_out(perturbation: Optional[PerturbationSettings] = None) -> List[Episode]:
+        nonlocal nonfinite
+        env = make_env(sections, num_envs, options.seed, run.path if nonfinite == 0 else None, perturbation)
+        checkpoints.check_matches(checkpoint, env.spec_table(), allow=tuple(_given(options.control)))
+        rows = run_episodes(env, policy, options.episodes)
+        nonfinite += env.nonfinite_count
+        return rows
+
+    episodes = roll_out()
     metrics = summarize(episodes)
     for name, value, unit, interval in metrics:
         run.result(name, value, unit, len(episodes), interval)
-    run.result("nonfinite_environments", nonfinite, "1")
     _write_parquet(run.path / "episodes.parquet", options.seed, episodes)
     _print_table(metrics, len(episodes))
     if options.forces:
 
         def successes(perturbation: PerturbationSettings) -> List[bool]:
-            return [bool(episode["success"]) for episode in roll_out(perturbation)[0]]
+            return [bool(episode["success"]) for episode in roll_out(perturbation)]
 
         undisturbed = [bool(episode["success"]) for episode in episodes]
         sweep(options.forces, options.magnitudes, successes, undisturbed, run)
+    run.result("nonfinite_environments", nonfinite, "1")
     if options.video:
         from dexsim import rendering
 
@@ -141,6 +146,9 @@ def env_sections(config: Mapping[str, Any], options: EvaluateSettings) -> Dict[s
     An empty section given (a group that sets nothing, like no randomization) replaces the checkpoint's as a whole.
     """
     sections: Dict[str, Dict[str, Any]] = {}
+    helps = [key for key in options.task or {} if key in tasks.TRAINING_ONLY]
+    if helps:
+        raise UserError(f"task.{helps[0]}: only training heeds it; an evaluation's episodes start at the beginning")
     for name in SECTIONS:
         given = _given(options.control) if name == "control" else getattr(options, name)
         replaced = name != "control" and given == {}

@@ -20,11 +20,12 @@ from dexsim.rotations import tilt_cosine
 from dexsim.scene import Scene, Table
 from dexsim.world import Start, Term, World
 from tasks import objects, rewards
-from tasks.banks import TwoSidedBank, initial_bank, mirrored_goals
+from tasks.banks import StartStates, TwoSidedBank, check_starts, initial_bank, mirrored_goals
 from tasks.grasping import OBJECT, HandTerms, contact_pairs
+from tasks.initial_states import LARGEST_OBJECT, LARGEST_SCALE
 
 SIDES = ("both", "left", "right")
-# Farther from its start than this, or below the table's top by this much, the object is lost; m.
+# Farther from its start than this, or below its resting height by this much, the object is lost; m.
 LOST_SIDEWAYS, LOST_BELOW = 0.35, 0.05
 
 
@@ -44,6 +45,8 @@ class GraspAndReachSettings:
         pick_up_height: lifted this far counts as picked up, m.
         episode_s: length of an episode in s.
         hold_s: success must have held this long at the end, in s.
+        later_starts: see `tasks.banks.StartStates`. Only training heeds it.
+        later_episodes: of an environment.
         init: "bank", or "default" for hands at rest instead of the bank's (Table 2).
         bank: bank of initial states: a file, or a name in `assets/banks`, of which each robot has its own.
     """
@@ -61,12 +64,16 @@ class GraspAndReachSettings:
     pick_up_height: float = 0.05
     episode_s: float = 6.0
     hold_s: float = 1.0
+    later_starts: Tuple[float, float] = (0.0, 0.0)
+    later_episodes: int = 20
     init: str = "bank"
     bank: str = "grasp_and_reach"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
         objects.expand(self.objects)
+        check_starts(self.later_starts, self.later_episodes)
+        self._check_bank()
         require(self.side in SIDES, "side", self.side, f"one of {', '.join(SIDES)}")
         for name, lowest, highest in (("goal_x", 0.1, 0.8), ("goal_y", -0.6, 0.6), ("goal_height", 0.06, 0.5)):
             low, high = getattr(self, name)
@@ -76,6 +83,16 @@ class GraspAndReachSettings:
             require(getattr(self, name) > 0, name, getattr(self, name), "positive")
         require(any(self.weights.values()), "weights", self.weights, "at least one that is not 0")
         require(0 < self.hold_s <= self.episode_s, "hold_s", self.hold_s, f"in (0, episode_s = {self.episode_s:g}]")
+
+    def _check_bank(self) -> None:
+        """Refuse an object that would start inside a hand of the shipped bank; a file is made for whatever it is."""
+        if self.init == "default" or self.bank.endswith(".npz"):
+            return
+        limits = [round(extent / LARGEST_SCALE, 3) for extent in LARGEST_OBJECT]
+        for item in objects.expand(self.objects):
+            fits = all(extent <= limit + 1e-6 for extent, limit in zip(item.size, limits))
+            allowed = f"at most {limits} m for the shipped bank; record one from init=default, task.bank=<file>.npz"
+            require(fits, f"size of the object {item.name!r}", [round(x, 4) for x in item.size], allowed)
 
 
 def nearer_hand(position: Tensor) -> Tensor:
@@ -111,7 +128,15 @@ class GraspAndReach:
         self._hand = HandTerms(robot, self._objects)
         self.rewards: Mapping[str, Tuple[float, Term]] = self._rewards()
         self._bank = initial_bank(settings.init, settings.bank, robot, self.name)
-        self._starts = TwoSidedBank(self._bank, robot)
+        own = self._bank.stage == 0
+        require(
+            not bool(nearer_hand(self._bank.object_pose[own, 0, :3]).any()),
+            "bank",
+            settings.bank,
+            "one whose objects are nearer to the hand that takes them",
+        )
+        self._starts = StartStates(self._bank, settings.later_starts, settings.later_episodes)
+        self._sides = TwoSidedBank(self._bank, robot)
         self._table = Table()
 
     def scene(self, robot: RobotSpec, timestep: float) -> Scene:
@@ -125,12 +150,12 @@ class GraspAndReach:
         """A random state of the bank, its object shifted and turned, a goal in the air, on either side."""
         s = self.settings
         mirrored = draws.uniform("side", 1)[:, 0] < {"both": 0.5, "left": 1.0, "right": 0.0}[s.side]
-        chosen = draws.index("bank", len(self._bank))
+        chosen = self._starts.choose(draws, parameters["object_size"])
         rest = self._table.position[2] + parameters["object_size"][:, 2] / 2
         ranges = (s.goal_x, s.goal_y, s.goal_height)
         goal = torch.cat([draws.uniform(f"goal_{i}", 1, *bounds) for i, bounds in enumerate(ranges)], dim=1)
         goal[:, 2] += rest
-        state = self._starts.state(chosen, mirrored, rest, draws, jitter)
+        state = self._sides.state(chosen, mirrored, rest, draws, jitter)
         return Start(state, mirrored_goals(goal[:, None], mirrored), mirrored)
 
     def next_phase(self, world: World) -> Tensor:
@@ -146,16 +171,14 @@ class GraspAndReach:
         """The object left the table or was thrown."""
         moved = world.state.object_pose[:, 0, :3] - world.initial_object[:, 0, :3]
         sideways = torch.linalg.vector_norm(moved[:, :2], dim=1)
-        return (sideways > LOST_SIDEWAYS) | (moved[:, 2] < -LOST_BELOW)
+        return (sideways > LOST_SIDEWAYS) | (self._lifted(world) < -LOST_BELOW)
 
     def stages(self, world: World) -> Dict[str, Tensor]:
         """The acting hand on the object; lifted by 5 cm; at the goal."""
-        rest = self._table.position[2] + world.object_size()[:, 2] / 2
-        lifted = world.state.object_pose[:, 0, 2] - rest
         touching = self._hand.touching(world, world.mirrored)
         return {
             "touched": touching,
-            "picked_up": touching & (lifted > self.settings.pick_up_height),
+            "picked_up": touching & (self._lifted(world) > self.settings.pick_up_height),
             "at_goal": self.success(world),
         }
 
@@ -164,13 +187,18 @@ class GraspAndReach:
         return self._hand.markers(world, world.mirrored)
 
     def metrics(self, world: World) -> Dict[str, Tensor]:
-        """Distance to the goal in m, tilt in deg, whether the left hand acted, and which object it was."""
+        """Distance to the goal in m, tilt in deg, and whether the left hand acted."""
         pose = world.state.object_pose[:, 0]
         return {
             "goal_distance_m": rewards.distance(pose[:, :3], world.goal),
             "tilt_deg": tilt_cosine(pose[:, 3:]).clamp(-1.0, 1.0).acos().rad2deg(),
             "left_hand": world.mirrored.double(),
         }
+
+    def _lifted(self, world: World) -> Tensor:
+        """How far above its resting height the object's centre is, (N,) m."""
+        rest = self._table.position[2] + world.object_size()[:, 2] / 2
+        return world.state.object_pose[:, 0, 2] - rest
 
     def _rewards(self) -> Dict[str, Tuple[float, Term]]:
         s = self.settings

@@ -53,6 +53,10 @@ class HandTerms:
         inverse = world.initial_object[:, 0, None, 3:] * torch.tensor([1.0, -1.0, -1.0, -1.0], dtype=torch.float64)
         outward = self._directions[left.long()]
         direction = quat_rotate(inverse.expand(-1, outward.shape[1], -1), outward)
+        # An object that starts tilted, in a hand: around its own axis all the same.
+        direction = direction * torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)
+        length = torch.linalg.vector_norm(direction, dim=-1, keepdim=True)
+        direction = torch.where(length > 0.1, direction / length.clamp(min=0.1), outward)
         is_round = self._is_round[world.parameters["object_choice"][:, 0].long()]
         points = markers.around(direction, world.object_size(), is_round)
         points[..., 2] += height * world.object_size()[:, None, 2] / 2

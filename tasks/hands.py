@@ -76,6 +76,7 @@ class Hands:
         """
         import mink
 
+        _checked(side)
         wxyz = self.palm(side)[1] if rotation is None else np.asarray(rotation, dtype=float)
         finite = np.isfinite(position).all() and np.isfinite(wxyz).all() and np.linalg.norm(wxyz) > 0
         require(bool(finite), "palm", [*position, *wxyz], "finite")

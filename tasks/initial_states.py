@@ -20,6 +20,8 @@ from tasks.banks import Bank, from_targets, rest_position, save_bank
 
 ELBOW_BENT = -1.2
 TOLERANCE = 5e-3  # m
+# What Table 4 scales an object by at most; the banks' BOX_SIZE and LARGEST_OBJECT include it.
+LARGEST_SCALE = 1.05
 ATTEMPTS = 100  # a state, on average
 
 # The box at its largest, and how Table 4 shifts and turns it: a state of the bank touches it nowhere. m and rad.
@@ -124,7 +126,7 @@ def beside_box(robot: RobotSpec, count: int, approach: Approach, seed: int = 0) 
             states.append(joints[robot.command_index])
         if len(states) == count:
             pose = np.array([*BOX_CENTRE, 1.0, 0.0, 0.0, 0.0])
-            return from_targets(robot, np.array(states), np.tile(pose, (count, 1, 1)))
+            return from_targets(robot, np.array(states), np.tile(pose, (count, 1, 1)), BOX_SIZE)
     raise RuntimeError(f"only {len(states)} of {count} states in {ATTEMPTS * count} tries: the box is out of reach")
 
 
@@ -210,7 +212,7 @@ def beside_object(
             states.append(joints[robot.command_index])
             poses.append([[*place, largest[2] / 2, 1.0, 0.0, 0.0, 0.0]])
         if len(states) == count:
-            return from_targets(robot, np.array(states), np.array(poses))
+            return from_targets(robot, np.array(states), np.array(poses), largest)
     raise RuntimeError(f"only {len(states)} of {count} states in {ATTEMPTS * count} tries: objects are out of reach")
 
 

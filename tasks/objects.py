@@ -12,7 +12,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
-from dexsim.errors import UserError, unknown
+import numpy as np
+
+from dexsim.errors import UserError, one_line, unknown
 from dexsim.paths import assets_dir
 from dexsim.runs import atomic_path
 from dexsim.scene import ObjectSpec
@@ -20,6 +22,7 @@ from dexsim.scene import ObjectSpec
 MASS = 0.065  # kg, the middle of Table 4's range
 Color = Tuple[float, float, float, float]
 SUFFIXES = (".stl", ".obj", ".ply", ".glb")
+FLAT, LIMITS = 1e-4, (0.005, 0.5)  # thinner than this is no part; what an object may measure; m
 ORANGE: Color = (0.85, 0.55, 0.25, 1.0)
 
 
@@ -110,17 +113,22 @@ def _from_file(name: str, key: str) -> ObjectSpec:
     try:
         mesh = trimesh.load_mesh(path)
         mesh.merge_vertices()
-        hulls = [part.convex_hull for part in mesh.split(only_watertight=False)]
-        middle, size = mesh.bounds.mean(axis=0), mesh.extents
+        # Stray triangles, of which scans and CAD files have some, enclose nothing.
+        hulls = [part.convex_hull for part in mesh.split(only_watertight=False) if part.extents.min() > FLAT]
+        corners = np.concatenate([hull.vertices for hull in hulls])
+        middle, size = (corners.min(axis=0) + corners.max(axis=0)) / 2, np.ptp(corners, axis=0)
     except Exception as error:  # trimesh's readers raise whatever their formats call for
-        raise UserError(f"{key} = {name!r}: {path} is not a mesh ({error})") from None
+        raise UserError(f"{key} = {name!r}: {path} is not a mesh ({one_line(error)})") from None
+    if not LIMITS[0] <= size.min() <= size.max() <= LIMITS[1]:
+        extents = ", ".join(f"{extent:g}" for extent in size)
+        allowed = f"{LIMITS[0]:g} to {LIMITS[1]:g} m; is the file in metres?"
+        raise UserError(f"{key} = {name!r}: extents of {extents}; must be {allowed}")
     parts = tuple(tuple(map(tuple, (hull.vertices - middle).tolist())) for hull in hulls)
     return ObjectSpec(path.stem, "mesh", tuple(size.tolist()), MASS, rgba=ORANGE, parts=parts)
 
 
 def _frustum(low: float, high: float, height: float, base: float, sides: int = 16) -> Any:
     """An upright frustum's hull: radii below and above, height and where its base is, m."""
-    import numpy as np
     import trimesh
 
     angle = np.linspace(0, 2 * np.pi, sides, endpoint=False)

@@ -14,7 +14,7 @@ import socket
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Callable, ContextManager, Dict, Mapping, Union
+from typing import Any, Callable, ContextManager, Dict, Mapping, Sequence, Union
 
 import tasks
 from dexsim import settings
@@ -34,6 +34,7 @@ CAMERA, LOOK_AT = (1.05, 0.35, 0.62), (0.30, 0.0, 0.12)  # m
 CONTROL_SCALE = 0.14  # m
 # The page's camera moves with the keys W A S D Q E and the arrows.
 KEYS = {"store": "K", "undo": "U", "reset": "R", "save": "P", "left": "1", "right": "2"}
+AS_REACHED = "as reached"  # the stage that a state is stored as, where nobody says another
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,13 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
             server.stop()
     run.result("states", len(session), "1")
     if len(session):
-        logger.info("%d states; use them with: %s", len(session), _usage(session))
+        logger.info("%d states; use them with: %s", len(session), _usage(session, run.overrides))
 
 
-def _usage(session: Session) -> str:
-    robot = "" if session.robot.name == "gr1t2" else f" robot={session.robot.name}"
-    return f"dexsim train task={session.task.name}{robot} task.bank={session.path}"
+def _usage(session: Session, overrides: Sequence[str]) -> str:
+    """The command that trains on them: with what was given of the robot and the task."""
+    given = [text for text in overrides if text.startswith(("robot=", "task.")) and not text.startswith("task.bank=")]
+    return " ".join(["dexsim train", f"task={session.task.name}", *given, f"task.bank={session.path}"])
 
 
 class Page:
@@ -171,7 +173,7 @@ class Page:
         gui.add_command(label, hotkey=key).on_trigger(lambda _: self._events.put(action))
 
     def _add_stage(self) -> Any:
-        names = tuple(f"{i}: {name}" for i, name in enumerate(self._session.stages))
+        names = (AS_REACHED, *(f"{i}: {name}" for i, name in enumerate(self._session.stages)))
         return self._server.gui.add_dropdown("stage", names, hint="of the task, that episodes start in from this state")
 
     # -- what becomes of it --------------------------------------------------------------------------------------------
@@ -195,7 +197,8 @@ class Page:
         self._close(side, amount)
 
     def _store(self) -> None:
-        self._session.store(int(self._stage.value.partition(":")[0]))
+        told = self._stage.value
+        self._session.store(None if told == AS_REACHED else int(told.partition(":")[0]))
 
     def _reset(self) -> None:
         self._session.reset()

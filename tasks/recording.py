@@ -20,9 +20,12 @@ import torch
 from dexsim.backends import InitialState
 from dexsim.env import Env
 from dexsim.errors import UserError, require
-from dexsim.symmetry import Mirror, mirror_commands
+from dexsim.rotations import tilt_cosine
 from tasks.banks import FIELDS, Bank, mirror_bank, save_bank
 from tasks.hands import STEP, Hands
+
+# How far an object that rests may be off its resting height, m, and the cosine of its tilt.
+AT_REST, UPRIGHT = 0.01, 0.98
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +60,7 @@ class Session:
         self._take_over()
 
     def __len__(self) -> int:
-        return len(self._states)
+        return sum(len(bank) for bank in self._states)
 
     @property
     def command_position(self) -> np.ndarray:
@@ -120,25 +123,30 @@ class Session:
         """Whether the task would end an episode here, its object lost."""
         return bool(self.task.failure(self.env.world)[0])
 
-    def store(self, stage: int = 0) -> int:
+    def store(self, stage: Optional[int] = None) -> int:
         """Keep the state as it is now and write the bank.
 
         Args:
-            stage: of the task, an index of `stages`.
+            stage: of the task, an index of `stages`; None for the one that comes after all that is reached now.
 
         Returns:
             How many states there are now.
 
         Raises:
-            UserError: there is no such stage, or the object is lost.
+            UserError: there is no such stage, the object is lost, or it does not rest as it does at the start.
         """
+        if stage is None:
+            names = self.task.stage_names
+            stage = min(max([0, *(names.index(name) + 1 for name in self.reached())]), len(self.stages) - 1)
         allowed = f"0 to {len(self.stages) - 1}"
         require(0 <= stage < len(self.stages), "stage", stage, allowed)
         if self.is_lost():
             raise UserError("not stored: the object is lost; start anew")
+        if stage == 0 and not self._at_rest():
+            raise UserError("not stored: at the start of an episode the object stands on the table, untilted")
         self._states.append(self._snapshot(stage))
         self.save()
-        self.message = f"stored state {len(self)}"
+        self.message = f"stored state {len(self)}: {self.stages[stage].replace('_', ' ')}"
         return len(self)
 
     def undo(self) -> int:
@@ -162,17 +170,22 @@ class Session:
         self.message = f"saved {len(self)} states"
         return self.path
 
+    def _at_rest(self) -> bool:
+        """Whether the first object stands on the table."""
+        pose, table = self.env.world.state.object_pose[0, 0], self.env.backend.scene.table
+        lifted = float(pose[2]) - table.position[2] - float(self.env.world.object_size()[0, 2]) / 2
+        return abs(lifted) < AT_REST and float(tilt_cosine(pose[None, 3:])[0]) > UPRIGHT
+
     def _snapshot(self, stage: int) -> Bank:
         state = self.env.backend.state
         target = torch.from_numpy(self.hands.target.copy())[None]
-        bank = Bank(state.joint_position.clone(), target, state.object_pose.clone(), torch.tensor([stage]))
+        size = self.env.world.parameters["object_size"].reshape(1, -1, 3).clone()
+        pose = state.object_pose.clone()
+        bank = Bank(state.joint_position.clone(), target, pose, size, torch.tensor([stage]))
         # Banks of a two-sided task hold the states that the right hand began; the task makes the others from them.
         return mirror_bank(bank, self.robot) if bool(self.env.world.mirrored[0]) else bank
 
     def _take_over(self) -> None:
         """Go on from how the environment has started: its targets, not its positions, hold what a hand holds."""
-        target = self.env.get_state()["buffers"]["_target"].double()
-        if bool(self.env.world.mirrored[0]):
-            target = Mirror(mirror_commands(self.robot))(target)
-        self.hands.reset(target[0].numpy())
+        self.hands.reset(self.env.joint_target[0].double().numpy())
         self._time_left = 0.0

@@ -95,7 +95,7 @@ def test_the_shipped_bank_is_what_the_code_makes(robot: RobotSpec) -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ({"version": 1}, "has version 1; allowed: 2"),
+        ({"version": 1}, "has version 1; allowed: 3"),
         ({"task": "juggle"}, "was made for task 'juggle', not 'box_lift'"),
         ({"robot": load("gr1t2_inspire").table()}, "made for robot 'gr1t2_inspire'"),
     ],
@@ -111,7 +111,7 @@ def test_a_bank_that_does_not_fit_is_refused(tmp_path: Path, header: Dict[str, A
         load_bank(str(path), robot, "box_lift")
 
 
-@pytest.mark.parametrize("task", ["box_lift", "grasp_and_reach"])
+@pytest.mark.parametrize("task", ["box_lift", "grasp_and_reach", "bimanual_handover"])
 def test_hands_at_rest_touch_nothing(robot: RobotSpec, task: str) -> None:
     """`init=default`: objects as in the bank, hands at the robot's sides."""
     if not (assets_dir() / "banks" / f"{task}_{robot.name}.npz").is_file():
@@ -142,15 +142,50 @@ def test_episodes_start_where_a_state_was_recorded(task: str, tmp_path: Path) ->
     shipped = load_bank(task, robot, task)
     turned = [np.cos(0.2), 0.0, 0.0, np.sin(0.2)]
     pose = torch.tensor([[[0.45, -0.15, 0.5, *turned]], [[0.45, -0.15, 0.3, *turned]]])
-    two = Bank(shipped.joint_position[:2], shipped.joint_target[:2], pose, torch.tensor([0, 2]))
+    section = {"name": task, **({"side": "right"} if task != "box_lift" else {})}
+    size = tasks.make_env(section, {"name": "gr1t2"}).world.object_size()[None].expand(2, 1, 3)
+    two = Bank(shipped.joint_position[:2], shipped.joint_target[:2], pose, size, torch.tensor([0, 2]))
     save_bank(tmp_path / "two.npz", robot, two, task)
-    section = {"name": task, "bank": str(tmp_path / "two.npz"), **({"side": "right"} if task != "box_lift" else {})}
-    env = tasks.make_env(section, {"name": "gr1t2"}, {"threads": 1}, {"initial_position": 0.02}, num_envs=16)
+    section.update(bank=str(tmp_path / "two.npz"), later_starts=[0.5, 0.5])
+    jitter = {"initial_position": 0.02}
+    env = tasks.make_env(section, {"name": "gr1t2"}, {"threads": 1}, jitter, num_envs=64, training=True)
     env.reset()
     start = env.world.initial_object[:, 0]
     held = start[:, 2] == 0.3
-    assert 0 < int(held.sum()) < 16
+    assert 0 < int(held.sum()) < 64
     assert torch.allclose(start[held], pose[1, 0])
     assert torch.allclose(start[~held, 2], env.world.object_size()[~held, 2] / 2)
     assert (start[~held, :2] - pose[0, 0, :2]).abs().max() <= 0.02
-    assert torch.allclose(start[:, 3:], pose[0, 0, 3:].expand(16, 4))
+    assert torch.allclose(start[:, 3:], pose[0, 0, 3:].expand(64, 4))
+    # What starts in the air is not lost when it is put down.
+    world = env.world
+    world.state.object_pose[:, 0, 2] = env.world.object_size()[:, 2] / 2
+    assert not env.task.failure(world).any()
+    # A measurement starts at the beginning, and nothing starts in a hand that held something else.
+    measured = tasks.make_env(section, {"name": "gr1t2"}, {"threads": 1}, jitter, num_envs=64)
+    measured.reset()
+    assert (measured.world.initial_object[:, 0, 2] < 0.3).all()
+    other = Bank(two.joint_position, two.joint_target, pose, 1.1 * size, two.stage)
+    save_bank(tmp_path / "two.npz", robot, other, task)
+    unlike = tasks.make_env(section, {"name": "gr1t2"}, {"threads": 1}, jitter, num_envs=64, training=True)
+    unlike.reset()
+    assert (unlike.world.initial_object[:, 0, 2] < 0.3).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stage": np.array([2, 3])}, "none of its 2 states is of the first stage"),
+        ({"object_pose": np.zeros((2, 0, 7))}, "object_pose is"),
+        ({"joint_target": np.full((2, 26), np.nan)}, "joint_target is .* finite"),
+        ({"joint_position": np.zeros((2, 5))}, "joint_position is"),
+    ],
+)
+def test_a_bank_that_nothing_can_start_from_is_refused(tmp_path: Path, change: Dict[str, Any], message: str) -> None:
+    robot, path = load("gr1t2"), tmp_path / "bank.npz"
+    save_bank(path, robot, load_bank("box_lift", robot, "box_lift"), "box_lift")
+    with np.load(path) as data:
+        arrays = {name: values if name == "header" else values[:2] for name, values in data.items()}
+    np.savez_compressed(path, **{**arrays, **change})
+    with pytest.raises(UserError, match=message):
+        load_bank(str(path), robot, "box_lift")

@@ -103,17 +103,20 @@ def test_fingers_close_and_open(tmp_path: Path) -> None:
 
 def test_a_stored_state_starts_an_episode(tmp_path: Path) -> None:
     session = make_session(tmp_path, side="right")
+    assert session.store() == 1
     session.move_palm("right", session.hands.palm("right")[0] + [-0.02, -0.03, 0.05])
     session.advance(1.0)
-    assert session.store(stage=1) == 1
+    assert session.store(stage=1) == 2
     state = session.env.backend.state
     joints, pose, target = state.joint_position.clone(), state.object_pose.clone(), session.hands.target.copy()
     bank = load_bank(str(session.path), session.robot, "grasp_and_reach")
-    assert bank.stage.tolist() == [1]
-    assert torch.equal(bank.joint_position, joints)
-    assert torch.equal(bank.object_pose, pose)
-    again = make_session(tmp_path / "again", side="right", bank=str(session.path))
-    started = again.env.backend.state
+    assert bank.stage.tolist() == [0, 1]
+    assert torch.equal(bank.joint_position[1:], joints)
+    assert torch.equal(bank.object_pose[1:], pose)
+    section = {"name": "grasp_and_reach", "side": "right", "bank": str(session.path), "later_starts": [1.0, 1.0]}
+    env = tasks.make_env(section, {"name": "gr1t2"}, {"threads": 1}, training=True)
+    again = Session(env, tmp_path / "again.npz")
+    started = env.backend.state
     assert torch.allclose(started.joint_position, joints)
     assert torch.allclose(started.object_pose, pose, atol=1e-3)
     np.testing.assert_allclose(again.hands.target, target, atol=1e-6)
@@ -140,6 +143,25 @@ def test_a_state_on_the_left_is_stored_as_its_mirror_image(tmp_path: Path) -> No
     assert torch.allclose(back.joint_position[:, commands], state.joint_position[:, commands])
     again = make_session(tmp_path / "again", side="left", bank=str(session.path))
     assert torch.allclose(again.env.backend.state.object_pose[0, 0, :2], state.object_pose[0, 0, :2], atol=1e-6)
+
+
+def test_a_state_is_stored_as_what_is_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = make_session(tmp_path)
+    for reached, stage in (([], 0), (["touched"], 1), (["touched", "picked_up"], 2), (["picked_up", "at_goal"], 2)):
+        monkeypatch.setattr(session, "reached", lambda names=reached: names)
+        session.store()
+        assert _load(session, session.robot).stage[-1] == stage
+
+
+def test_an_object_that_lies_is_no_start(tmp_path: Path) -> None:
+    session = make_session(tmp_path, side="right")
+    pose = session.env.backend.state.object_pose[0].numpy().copy()
+    pose[0, 2:] = [0.03, np.sqrt(0.5), 0.0, np.sqrt(0.5), 0.0]
+    session.place(session.command_position.copy(), session.hands.target.copy(), pose)
+    session.advance(0.1)
+    with pytest.raises(UserError, match="stands on the table"):
+        session.store(stage=0)
+    assert len(session) == 0
 
 
 def test_the_file_follows_every_change(tmp_path: Path) -> None:
