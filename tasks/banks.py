@@ -155,7 +155,11 @@ class StartStates:
 
     def __init__(self, bank: Bank, later_starts: Tuple[float, float], later_episodes: int) -> None:
         self._bank, self._shares, self._episodes = bank, later_starts, later_episodes
-        self._first, self._later = (bank.stage == 0).nonzero()[:, 0], (bank.stage > 0).nonzero()[:, 0]
+        self._first = (bank.stage == 0).nonzero()[:, 0]
+        order = torch.argsort(bank.stage, stable=True)
+        self._later = order[bank.stage[order] > 0]  # stage by stage
+        self._counts = torch.unique(bank.stage[self._later], return_counts=True)[1]
+        self._offsets = self._counts.cumsum(0) - self._counts
 
     def choose(self, draws: EpisodeDraws, object_size: Tensor) -> Tensor:
         """States (n,) for some episodes, whose objects' sizes are (n, 3 K) in m."""
@@ -164,11 +168,18 @@ class StartStates:
             return chosen
         early, late = self._shares
         done = (draws.episodes.double() / self._episodes).clamp(max=1.0)
-        later = self._later[draws.index("later_bank", len(self._later))]
+        later = self._draw_later(draws)
         recorded = self._bank.object_size[later].flatten(1)
         fits = (object_size / recorded - 1).abs().amax(dim=1) < SIZE_TOLERANCE
         wanted = draws.uniform("later", 1)[:, 0] < early + (late - early) * done
         return torch.where(wanted & fits, later, chosen)
+
+    def _draw_later(self, draws: EpisodeDraws) -> Tensor:
+        """States (n,) of later stages, each stage as often as the others."""
+        stage = draws.index("later_stage", len(self._counts))
+        count, offset = self._counts[stage], self._offsets[stage]
+        place = torch.minimum((draws.uniform("later_bank", 1)[:, 0] * count).long(), count - 1)
+        return self._later[offset + place]
 
 
 def check_starts(later_starts: Tuple[float, float], later_episodes: int) -> None:

@@ -32,6 +32,8 @@ REACH = 0.5
 LOST_BELOW, LOST_TILT_DEG, ON_TABLE = 0.05, 60.0, 0.02
 # With elbows bent so far the hands wait above the object (init=default); rad.
 REST_ELBOW = -2.3
+# A finger of the first hand that is this far off has retreated, m; what the final goal counts while both hold it.
+RETREAT, TOGETHER = 0.1, 0.3
 SECOND = 1  # the second hand's phase
 
 
@@ -75,11 +77,12 @@ class BimanualHandoverSettings:
         default_factory=lambda: {
             "contact_first": 0.5,
             "goal_first": 3.0,
-            "contact_second": 0.5,
+            "contact_second": 0.8,
             "goal_second": 3.0,
-            "handed": 5.0,
-            "released": 2.0,
-            "success": 2.0,
+            "handed": 4.0,
+            "retreat": 2.0,
+            "released": 3.0,
+            "success": 3.0,
             "lost": -5.0,
             "action": -0.02,
         }
@@ -188,12 +191,12 @@ class BimanualHandover:
 
     def stages(self, world: World) -> Dict[str, Tensor]:
         """First hand on it; lifted by it; at the middle; second hand on it too; in that alone; at the final goal."""
-        first, second = self._touching_first(world), self._touching_second(world)
+        first = self._touching_first(world)
         return {
             "touched": first,
             "picked_up": first & (self._lifted(world) > self.settings.pick_up_height),
             "at_middle": world.phase == SECOND,
-            "received": second & (world.phase == SECOND),
+            "received": self._received(world),
             "passed": self._passed(world),
             "at_goal": self.success(world),
         }
@@ -223,10 +226,17 @@ class BimanualHandover:
     def _touching_second(self, world: World) -> Tensor:
         return self._hand.touching(world, ~world.mirrored)
 
+    def _received(self, world: World) -> Tensor:
+        """The second hand is on it, in its phase."""
+        return self._touching_second(world) & (world.phase == SECOND)
+
+    def _alone(self, world: World) -> Tensor:
+        """How much of the goal counts: all of it, or `TOGETHER` while the first hand is on the object."""
+        return torch.where(self._touching_first(world), TOGETHER, 1.0)
+
     def _passed(self, world: World) -> Tensor:
         """The second hand holds it alone."""
-        held = self._touching_second(world) & ~self._touching_first(world)
-        return held & (world.phase == SECOND) & (self._lifted(world) > ON_TABLE)
+        return self._received(world) & ~self._touching_first(world) & (self._lifted(world) > ON_TABLE)
 
     def _lifted(self, world: World) -> Tensor:
         """How far above its resting height the object's centre is, (N,) m."""
@@ -242,7 +252,8 @@ class BimanualHandover:
     def _rewards(self) -> Dict[str, Tuple[float, Term]]:
         """Section B: (1 - a) * (contact + goal of the first hand) + a * (of the second), with bonuses that grow.
 
-        The goal of the second phase counts while the second hand is on the object only.
+        The goal of the second phase counts while the second hand is on the object, and less while the first one is
+        too: else both carry it there.
         """
         s = self.settings
         low, high = s.grasp_heights
@@ -250,8 +261,9 @@ class BimanualHandover:
             "contact_first": lambda w: (w.phase != SECOND) * self._hand.contact(w, w.mirrored, s.beta, low),
             "goal_first": lambda w: (w.phase != SECOND) * self._goal(w),
             "contact_second": lambda w: (w.phase == SECOND) * self._hand.contact(w, ~w.mirrored, s.alpha, high),
-            "goal_second": lambda w: (w.phase == SECOND) * self._touching_second(w) * self._goal(w),
+            "goal_second": lambda w: self._received(w) * self._alone(w) * self._goal(w),
             "handed": lambda w: w.phase == SECOND,
+            "retreat": lambda w: self._received(w) * self._hand.retreat(w, w.mirrored, RETREAT, low),
             "released": self._passed,
             "success": self.success,
             "lost": self.failure,

@@ -64,9 +64,15 @@ class HandTerms:
 
     def contact(self, world: World, left: Tensor, sharpness: float, height: float = 0.0) -> Tensor:
         """Contact goal (N,) of the hand (arXiv 2502.20396, section B): see `rewards.contact`."""
-        everyone = torch.arange(len(left))[:, None]
-        tips = world.state.fingertip_position[everyone, self._tips[left.long()]]
-        return rewards.contact(tips, self.markers(world, left, height), sharpness)
+        return rewards.contact(self._fingertips(world, left), self.markers(world, left, height), sharpness)
+
+    def retreat(self, world: World, left: Tensor, reach: float, height: float = 0.0) -> Tensor:
+        """How far the hand has let go (N,): mean over its fingertips of the distance to its markers, 1 at `reach` m."""
+        markers_of_hand = self.markers(world, left, height)
+        return rewards.nearest(self._fingertips(world, left), markers_of_hand).div(reach).clamp(max=1.0).mean(dim=-1)
+
+    def _fingertips(self, world: World, left: Tensor) -> Tensor:
+        return world.state.fingertip_position[torch.arange(len(left))[:, None], self._tips[left.long()]]
 
     def touching(self, world: World, left: Tensor) -> Tensor:
         """(N,) whether any part of the hand touches the object."""

@@ -24,8 +24,12 @@ def contact(fingertips: Tensor, markers: Tensor, sharpness: float) -> Tensor:
     Returns:
         (N,) between 0 and f.
     """
-    nearest = torch.linalg.vector_norm(markers[:, None] - fingertips[:, :, None], dim=-1).amin(dim=-1)
-    return (1 / (1 + sharpness * nearest)).sum(dim=-1)
+    return (1 / (1 + sharpness * nearest(fingertips, markers))).sum(dim=-1)
+
+
+def nearest(fingertips: Tensor, markers: Tensor) -> Tensor:
+    """Distance (N, f) in m of each fingertip (N, f, 3) to the nearest marker (N, n, 3)."""
+    return torch.linalg.vector_norm(markers[:, None] - fingertips[:, :, None], dim=-1).amin(dim=-1)
 
 
 def closeness(position: Tensor, goal: Tensor, reach: float) -> Tensor:
