@@ -16,10 +16,11 @@ import tasks
 from dexsim.backends.mujoco_model import build_spec
 from dexsim.errors import UserError
 from dexsim.paths import assets_dir
+from dexsim.rng import EpisodeDraws
 from dexsim.robots import ROBOTS, RobotSpec, load
 from dexsim.scene import ObjectSpec, Scene
 from tasks import initial_states
-from tasks.banks import FIELDS, Bank, load_bank, save_bank
+from tasks.banks import FIELDS, Bank, StartStates, load_bank, save_bank
 from tasks.initial_states import BOX_BANKS, BOX_CENTRE, TOLERANCE, beside_box
 
 
@@ -189,3 +190,19 @@ def test_a_bank_that_nothing_can_start_from_is_refused(tmp_path: Path, change: D
     np.savez_compressed(path, **{**arrays, **change})
     with pytest.raises(UserError, match=message):
         load_bank(str(path), robot, "box_lift")
+
+
+def test_every_later_stage_starts_as_often_as_the_others() -> None:
+    """However many states each has; and of a stage every state has its turn."""
+    stage = torch.tensor([0, 3, 0, 2, 3, 3, 3])
+    count = len(stage)
+    empty, size = torch.zeros(count, 1), torch.ones(count, 1, 3)
+    starts = StartStates(Bank(empty, empty, torch.zeros(count, 1, 7), size, stage), (1.0, 0.0), 4)
+    chosen = [
+        starts.choose(EpisodeDraws(0, torch.arange(4000), torch.full((4000,), episode)), torch.ones(4000, 3))
+        for episode in (0, 2, 4)
+    ]
+    share = [torch.bincount(states, minlength=count) / 4000 for states in chosen]
+    assert share[0] == pytest.approx([0, 1 / 8, 0, 1 / 2, 1 / 8, 1 / 8, 1 / 8], abs=0.03)
+    assert share[1] == pytest.approx([1 / 4, 1 / 16, 1 / 4, 1 / 4, 1 / 16, 1 / 16, 1 / 16], abs=0.03)
+    assert share[2] == pytest.approx([1 / 2, 0, 1 / 2, 0, 0, 0, 0], abs=0.03)
