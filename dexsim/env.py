@@ -34,7 +34,7 @@ class StepResult(NamedTuple):
         terminated: (N,) bool, the episode was lost; not to be bootstrapped.
         truncated: (N,) bool, time was up; to be bootstrapped.
         info: reward_terms, and where an episode ended its terminal observation ("final_obs", "final_states") and
-            success, picked_up, stages and metrics, return, length, parameters.
+            success, picked_up, stages and metrics, return, length, whether it started in a later stage, parameters.
     """
 
     obs: Tensors
@@ -119,6 +119,7 @@ class Env:
         self._episode = torch.full((count,), -1, dtype=torch.long)
         self._held = torch.zeros(count, dtype=torch.long)
         self._return = torch.zeros(count)
+        self._later = torch.zeros(count, dtype=torch.bool)
         self._force = RandomForce(self.randomization, (count, objects), self.dt)
         self._world = World(
             robot=self.robot,
@@ -170,6 +171,7 @@ class Env:
         self.backend.reset(env_ids, start.state)
         world.goals[env_ids], world.initial_object[env_ids] = start.goals, start.state.object_pose
         world.phase[env_ids] = 0 if start.phase is None else start.phase
+        self._later[env_ids] = False if start.later is None else start.later
         target = start.state.joint_target.float()
         if start.mirrored is not None:
             world.mirrored[env_ids] = start.mirrored
@@ -347,6 +349,7 @@ class Env:
             "metrics": {name: value.nan_to_num() for name, value in self.task.metrics(world).items()},
             "episode_return": self._return.clone(),
             "episode_length": world.step.clone(),
+            "later_start": self._later.clone(),
             "episode_parameters": {name: value.clone() for name, value in world.parameters.items() if "object" in name},
         }
         self.reset_envs(done.nonzero().flatten())
@@ -375,5 +378,5 @@ class Env:
         return torch.where(where[:, None], self._mirror[name](values), values)
 
 
-_BUFFERS = ("_target", "_applied", "_frame", "_episode", "_held", "_return")
+_BUFFERS = ("_target", "_applied", "_frame", "_episode", "_held", "_return", "_later")
 _WORLD_BUFFERS = ("goals", "phase", "initial_object", "step", "action", "previous_action", "mirrored")

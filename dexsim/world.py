@@ -81,12 +81,14 @@ class Start:
         goals: (n, P, 3) one for each phase, m.
         mirrored: (n,) bool for a two-sided task.
         phase: (n,) int64, None for the first.
+        later: (n,) bool, which start in a later stage of the task; None for none.
     """
 
     state: InitialState
     goals: Tensor
     mirrored: Optional[Tensor] = None
     phase: Optional[Tensor] = None
+    later: Optional[Tensor] = None
 
 
 class Task(Protocol):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Tuple, Type
 
 from dexsim import settings
 from dexsim.errors import unknown
@@ -15,42 +16,44 @@ if TYPE_CHECKING:
     from dexsim.world import Task
 
 
-def _box_lift(section: Mapping[str, Any], robot: RobotSpec) -> Task:
+def _box_lift() -> Tuple[Type[Any], Callable[[Any, RobotSpec], Task]]:
     from tasks.box_lift import BoxLift, BoxLiftSettings
 
-    return BoxLift(settings.build(BoxLiftSettings, section, "task"), robot)
+    return BoxLiftSettings, BoxLift
 
 
-def _grasp_and_reach(section: Mapping[str, Any], robot: RobotSpec) -> Task:
+def _grasp_and_reach() -> Tuple[Type[Any], Callable[[Any, RobotSpec], Task]]:
     from tasks.grasp_and_reach import GraspAndReach, GraspAndReachSettings
 
-    return GraspAndReach(settings.build(GraspAndReachSettings, section, "task"), robot)
+    return GraspAndReachSettings, GraspAndReach
 
 
-def _bimanual_handover(section: Mapping[str, Any], robot: RobotSpec) -> Task:
+def _bimanual_handover() -> Tuple[Type[Any], Callable[[Any, RobotSpec], Task]]:
     from tasks.bimanual_handover import BimanualHandover, BimanualHandoverSettings
 
-    return BimanualHandover(settings.build(BimanualHandoverSettings, section, "task"), robot)
+    return BimanualHandoverSettings, BimanualHandover
 
 
-# Name of a task -> what builds it from its config section. Imported when asked for.
-TASKS: Dict[str, Callable[[Mapping[str, Any], RobotSpec], Task]] = {
+# Name of a task -> what imports the class of its settings and its own.
+TASKS: Dict[str, Callable[[], Tuple[Type[Any], Callable[[Any, RobotSpec], Task]]]] = {
     "box_lift": _box_lift,
     "grasp_and_reach": _grasp_and_reach,
     "bimanual_handover": _bimanual_handover,
 }
 
-# Settings that help a policy to learn and would flatter it when it is measured.
-TRAINING_ONLY = ("later_starts",)
+# Settings that help a policy to learn and would flatter it when it is measured -> what they are outside training.
+TRAINING_ONLY: Dict[str, Any] = {"later_starts": (0.0, 0.0)}
 
 
-def make_task(section: Mapping[str, Any], robot: RobotSpec) -> Task:
+def make_task(section: Mapping[str, Any], robot: RobotSpec, training: bool = False) -> Task:
     """The task that a config section describes; its key `name` chooses which."""
     values = dict(settings.plain(section))
     name = values.pop("name", None)
     if name not in TASKS:
         raise unknown(f"task.name = {name!r}: no such task", name, TASKS)
-    return TASKS[name](values, robot)
+    settings_class, task = TASKS[name]()
+    built = settings.build(settings_class, values, "task")
+    return task(built if training else replace(built, **TRAINING_ONLY), robot)
 
 
 def make_env(
@@ -86,8 +89,7 @@ def make_env(
     from dexsim.robots import RobotSettings, load
 
     spec = load(settings.build(RobotSettings, robot, "robot").name)
-    heeded = {key: value for key, value in task.items() if training or key not in TRAINING_ONLY}
-    built = make_task(heeded, spec)
+    built = make_task(task, spec, training)
     engine = settings.build(BackendSettings, backend or {}, "backend")
     return Env(
         built,

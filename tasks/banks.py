@@ -10,7 +10,7 @@ import json
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from dexsim.randomization import RandomizationSettings
 from dexsim.rng import EpisodeDraws
 from dexsim.robots import RobotSpec
 from dexsim.robots.spec import SIDES
-from dexsim.rotations import quat_from_yaw, quat_multiply
+from dexsim.rotations import quat_from_yaw, quat_multiply, tilt_cosine
 from dexsim.runs import atomic_path
 from dexsim.symmetry import QUATERNION, VECTOR, Mirror, mirror_commands
 
@@ -32,9 +32,12 @@ INITS = ("bank", "default")
 # Joints that are not at zero while an arm waits, rad.
 REST_SHOULDERS = {"left_shoulder_roll_joint": 0.5, "right_shoulder_roll_joint": -0.5}
 REST_ELBOW = -1.4
+# What Table 4 scales an object by at most; what hands of a shipped bank stay clear of includes it.
+LARGEST_SCALE = 1.05
 FIELDS = ("joint_position", "joint_target", "object_pose", "object_size", "stage")
 # An object that differs by more from the recorded one, as a ratio, is not put into a hand; Table 4 scales by 5%.
 SIZE_TOLERANCE = 0.06
+STANDING = 0.98  # cosine of the tilt of an object that stands, at least
 
 
 @dataclass(frozen=True)
@@ -148,9 +151,9 @@ class StartStates:
 
     Args:
         bank: the bank.
-        later_starts: share of episodes that start from later stages, in an environment's first episode and after
-            `later_episodes`; in between it changes in proportion.
-        later_episodes: of an environment.
+        later_starts: share of episodes that start from later stages, where the state drawn fits the object: in an
+            environment's first episode, and after `later_episodes`; in between it changes in proportion.
+        later_episodes: how many episodes of an environment it takes to come from the first share to the second.
     """
 
     def __init__(self, bank: Bank, later_starts: Tuple[float, float], later_episodes: int) -> None:
@@ -182,6 +185,24 @@ class StartStates:
         return self._later[offset + place]
 
 
+def check_fit(name: str, size: Sequence[float], largest: Sequence[float], init: str, bank: Optional[str]) -> None:
+    """Refuse an object that would start inside the hands of a shipped bank; a file is made for whatever it is.
+
+    Args:
+        name: of the size, in the error.
+        size: (3,) full extents in m.
+        largest: (3,) that the bank's hands stay clear of, Table 4's scale included, m.
+        init: one of `INITS`; hands at rest are clear of everything.
+        bank: as a task's settings have it.
+    """
+    if init == "default" or (bank and bank.endswith(".npz")):
+        return
+    limits = [round(extent / LARGEST_SCALE, 4) for extent in largest]
+    fits = all(extent <= limit + 1e-6 for extent, limit in zip(size, limits))
+    made_for = "which the shipped bank was made for; record another from init=default, task.bank=<file>.npz"
+    require(fits, name, [round(extent, 4) for extent in size], f"at most {limits}, {made_for}")
+
+
 def check_starts(later_starts: Tuple[float, float], later_episodes: int) -> None:
     """Refuse shares and numbers of episodes that `StartStates` cannot take."""
     inside = all(0 <= share <= 1 for share in later_starts)
@@ -208,6 +229,10 @@ def place_object(
     turn = quat_from_yaw(draws.uniform("initial_yaw", 1, -jitter.initial_yaw, jitter.initial_yaw)[:, 0])
     turned = quat_multiply(turn, recorded[:, 3:])
     pose = torch.cat([recorded[:, :2] + shift, rest[:, None], turned], dim=1)
+    # A larger one than the recorded does not start inside the table.
+    standing = tilt_cosine(recorded[:, 3:]) > STANDING
+    height = torch.where(standing, torch.maximum(recorded[:, 2], rest), recorded[:, 2])
+    recorded = torch.cat([recorded[:, :2], height[:, None], recorded[:, 3:]], dim=1)
     return torch.where((bank.stage[chosen] == 0)[:, None], pose, recorded)
 
 

@@ -22,10 +22,13 @@ from dexsim.rotations import tilt_cosine
 from dexsim.scene import Scene, Table
 from dexsim.world import Start, Term, World
 from tasks import objects, rewards
-from tasks.banks import StartStates, TwoSidedBank, check_starts, initial_bank, mirrored_goals
+from tasks.banks import StartStates, TwoSidedBank, check_fit, check_starts, initial_bank, mirrored_goals
 from tasks.grasping import OBJECT, HandTerms, contact_pairs
 
-DIRECTIONS = ("both", "right_to_left", "left_to_right")
+# Direction -> how often the left hand begins.
+LEFT_FIRST = {"both": 0.5, "right_to_left": 0.0, "left_to_right": 1.0}
+# Full extents that the bank's hands stay clear of, Table 4's scale included; height that two hands need; m.
+LARGEST_BLOCK, SHORTEST = (0.0588, 0.0588, 0.315), 0.24
 # Distance at which the goal terms become 0, m.
 REACH = 0.5
 # The object is lost this far below the table's top, tilted further than this, or back on the table in phase 1; m, deg.
@@ -59,7 +62,7 @@ class BimanualHandoverSettings:
         episode_s: length of an episode in s.
         hold_s: success must have held this long at the end, in s.
         later_starts: see `tasks.banks.StartStates`. Only training heeds it: everything else starts at the beginning.
-        later_episodes: of an environment.
+        later_episodes: see there.
         init: "bank", or "default" for hands at rest instead of the bank's, and no later stages (Table 2).
         bank: bank of initial states: a file, or a name in `assets/banks`, of which each robot has its own.
     """
@@ -79,7 +82,7 @@ class BimanualHandoverSettings:
             "goal_first": 3.0,
             "contact_second": 0.8,
             "goal_second": 3.0,
-            "handed": 4.0,
+            "at_middle": 4.0,
             "retreat": 2.0,
             "released": 3.0,
             "success": 3.0,
@@ -99,14 +102,20 @@ class BimanualHandoverSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        objects.expand(self.objects)
-        require(self.direction in DIRECTIONS, "direction", self.direction, f"one of {', '.join(DIRECTIONS)}")
+        for item in objects.expand(self.objects):
+            check_fit(f"size of the object {item.name!r}", item.size, LARGEST_BLOCK, self.init, self.bank)
+            name = f"height of the object {item.name!r}"
+            require(item.size[2] >= SHORTEST, name, round(item.size[2], 4), f"at least {SHORTEST:g} m, for two hands")
+        require(self.direction in LEFT_FIRST, "direction", self.direction, f"one of {', '.join(LEFT_FIRST)}")
         for name, lowest, highest in (("goal_x", 0.1, 0.8), ("goal_y", -0.6, 0.6), ("goal_height", 0.06, 0.5)):
             low, high = getattr(self, name)
             allowed = f"[low, high] with {lowest:g} <= low <= high <= {highest:g} m"
-            require(lowest <= low <= high <= highest, name, [low, high], allowed)
+            require(lowest <= low <= high <= 0.5, name, [low, high], allowed)
         for name in ("alpha", "beta", "middle_distance", "success_distance", "pick_up_height", "episode_s"):
             require(getattr(self, name) > 0, name, getattr(self, name), "positive")
+        in_reach = 0.1 <= self.middle[0] <= 0.8 and abs(self.middle[1]) <= 0.6
+        allowed = "x 0.1 to 0.8 m, y -0.6 to 0.6 m, height above pick_up_height and up to 0.5 m"
+        require(in_reach and self.pick_up_height < self.middle[2] <= 0.5, "middle", list(self.middle), allowed)
         inside = all(-1 <= height <= 1 for height in self.grasp_heights)
         require(inside, "grasp_heights", list(self.grasp_heights), "two fractions from -1 to 1")
         check_starts(self.later_starts, self.later_episodes)
@@ -146,6 +155,7 @@ class BimanualHandover:
         self._sides = TwoSidedBank(bank, robot)
         # Index of a stage in a bank: how many stages are behind.
         self._phase = (bank.stage > self.stage_names.index("at_middle")).long()
+        self._later = bank.stage > 0
         self._table = Table()
         self._upright = float(torch.cos(torch.deg2rad(torch.tensor(LOST_TILT_DEG))))
 
@@ -158,9 +168,7 @@ class BimanualHandover:
     def start(self, draws: EpisodeDraws, parameters: Mapping[str, Tensor], jitter: RandomizationSettings) -> Start:
         """A random state of the bank, of a later stage in some episodes; an intermediate and a final goal."""
         s = self.settings
-        mirrored = (
-            draws.uniform("side", 1)[:, 0] < {"both": 0.5, "left_to_right": 1.0, "right_to_left": 0.0}[s.direction]
-        )
+        mirrored = draws.uniform("side", 1)[:, 0] < LEFT_FIRST[s.direction]
         chosen = self._starts.choose(draws, parameters["object_size"])
         rest = self._table.position[2] + parameters["object_size"][:, 2] / 2
         middle = torch.tensor(s.middle, dtype=torch.float64).repeat(len(chosen), 1)
@@ -169,7 +177,7 @@ class BimanualHandover:
         goals = torch.stack([middle, goal], dim=1)
         goals[..., 2] += rest[:, None]
         state = self._sides.state(chosen, mirrored, rest, draws, jitter)
-        return Start(state, mirrored_goals(goals, mirrored), mirrored, self._phase[chosen])
+        return Start(state, mirrored_goals(goals, mirrored), mirrored, self._phase[chosen], self._later[chosen])
 
     def next_phase(self, world: World) -> Tensor:
         """The second hand's phase begins when the first hand holds the object at the intermediate goal."""
@@ -210,10 +218,11 @@ class BimanualHandover:
         return torch.where((world.phase == SECOND)[:, None, None], second, first)
 
     def metrics(self, world: World) -> Dict[str, Tensor]:
-        """Distance to the goal of the phase in m, tilt in deg, whether the left hand began."""
+        """Distance to the final goal in m, tilt in deg, whether the left hand began."""
+        place = world.state.object_pose[:, 0, :3]
         tilt = tilt_cosine(world.state.object_pose[:, 0, 3:]).clamp(-1.0, 1.0).acos().rad2deg()
         return {
-            "goal_distance_m": self._distance(world),
+            "goal_distance_m": rewards.distance(place, world.goals[:, SECOND]),
             "tilt_deg": tilt,
             "left_hand_first": world.mirrored.double(),
         }
@@ -250,7 +259,10 @@ class BimanualHandover:
         return rewards.closeness(world.state.object_pose[:, 0, :3], world.goal, REACH)
 
     def _rewards(self) -> Dict[str, Tuple[float, Term]]:
-        """Section B: (1 - a) * (contact + goal of the first hand) + a * (of the second), with bonuses that grow.
+        """Section B: (1 - a) * (contact + goal of the first hand) + a * (of the second), with bonuses.
+
+        The recipe pays a bonus at the end of each stage, a larger one for later ones. Here each is paid step by step
+        for as long as the stage holds, so that they add up: at the middle, let go of, at the final goal.
 
         The goal of the second phase counts while the second hand is on the object, and less while the first one is
         too: else both carry it there.
@@ -262,7 +274,7 @@ class BimanualHandover:
             "goal_first": lambda w: (w.phase != SECOND) * self._goal(w),
             "contact_second": lambda w: (w.phase == SECOND) * self._hand.contact(w, ~w.mirrored, s.alpha, high),
             "goal_second": lambda w: self._received(w) * self._alone(w) * self._goal(w),
-            "handed": lambda w: w.phase == SECOND,
+            "at_middle": lambda w: w.phase == SECOND,
             "retreat": lambda w: self._received(w) * self._hand.retreat(w, w.mirrored, RETREAT, low),
             "released": self._passed,
             "success": self.success,

@@ -20,8 +20,8 @@ from dexsim.rotations import quat_rotate, tilt_cosine
 from dexsim.scene import ContactPair, ObjectSpec, Scene, Table
 from dexsim.world import Start, Term, World
 from tasks import markers, rewards
-from tasks.banks import StartStates, check_starts, initial_bank, place_object
-from tasks.initial_states import BOX_CENTRE, BOX_SIZE, LARGEST_SCALE
+from tasks.banks import StartStates, check_fit, check_starts, initial_bank, place_object
+from tasks.initial_states import BOX_CENTRE, BOX_SIZE
 
 BOX = "box"
 # Placement of the markers -> bank of initial states; hands that are to lift by the bottom edges start lower.
@@ -52,7 +52,7 @@ class BoxLiftSettings:
         episode_s: length of an episode in s.
         hold_s: success must have held this long at the end, in s.
         later_starts: see `tasks.banks.StartStates`. Only training heeds it.
-        later_episodes: of an environment.
+        later_episodes: see there.
         init: "bank", or "default" for hands at rest instead of the bank's (Table 2).
         bank: bank of initial states: a file, or a name in `assets/banks`, of which each robot has its own; None for the
             one that goes with the placement (`PLACEMENT_BANKS`).
@@ -103,16 +103,7 @@ class BoxLiftSettings:
         require(0 < self.success_tilt_deg <= 180, "success_tilt_deg", self.success_tilt_deg, "in (0, 180]")
         require(0 < self.hold_s <= self.episode_s, "hold_s", self.hold_s, f"in (0, episode_s = {self.episode_s:g}]")
         check_starts(self.later_starts, self.later_episodes)
-        self._check_bank()
-
-    def _check_bank(self) -> None:
-        """Refuse a box that would start inside the hands of a shipped bank; a file is made for whatever box it is."""
-        if self.init == "default" or (self.bank and self.bank.endswith(".npz")):
-            return
-        largest = [round(extent / LARGEST_SCALE, 4) for extent in BOX_SIZE]
-        made_for = "which the shipped banks were made for; record another from init=default, task.bank=<file>.npz"
-        fits = all(extent <= limit for extent, limit in zip(self.box_size, largest))
-        require(fits, "box_size", list(self.box_size), f"at most {largest}, {made_for}")
+        check_fit("box_size", self.box_size, BOX_SIZE, self.init, self.bank)
 
 
 class BoxLift:
@@ -172,7 +163,11 @@ class BoxLift:
         pose = place_object(bank, chosen, rest, draws, jitter)
         height = draws.uniform("goal_height", 1, *s.goal_height)
         goal = torch.cat([bank.object_pose[chosen, 0, :2], rest[:, None] + height], dim=1)
-        return Start(InitialState(bank.joint_position[chosen], bank.joint_target[chosen], pose[:, None]), goal[:, None])
+        return Start(
+            InitialState(bank.joint_position[chosen], bank.joint_target[chosen], pose[:, None]),
+            goal[:, None],
+            later=bank.stage[chosen] > 0,
+        )
 
     def next_phase(self, world: World) -> Tensor:
         """There is one."""

@@ -79,6 +79,10 @@ class EvaluateSettings:
 
 def main(config: Mapping[str, Any], run: RunFolder) -> None:
     """Evaluate, and print the table."""
+    for text in run.overrides:
+        key = text.lstrip("+").partition("=")[0]
+        if key in [f"task.{name}" for name in tasks.TRAINING_ONLY]:
+            raise UserError(f"{text}: only training heeds {key}; an evaluation's episodes start at the beginning")
     evaluate(settings.build(EvaluateSettings, config), run)
 
 
@@ -146,13 +150,12 @@ def env_sections(config: Mapping[str, Any], options: EvaluateSettings) -> Dict[s
     An empty section given (a group that sets nothing, like no randomization) replaces the checkpoint's as a whole.
     """
     sections: Dict[str, Dict[str, Any]] = {}
-    helps = [key for key in options.task or {} if key in tasks.TRAINING_ONLY]
-    if helps:
-        raise UserError(f"task.{helps[0]}: only training heeds it; an evaluation's episodes start at the beginning")
     for name in SECTIONS:
         given = _given(options.control) if name == "control" else getattr(options, name)
         replaced = name != "control" and given == {}
         sections[name] = {} if replaced else {**config[name], **(given or {})}
+    for key in tasks.TRAINING_ONLY:
+        sections["task"].pop(key, None)
     return {**sections, "backend": {**sections["backend"], "threads": options.threads}}
 
 

@@ -20,9 +20,9 @@ from dexsim.rotations import tilt_cosine
 from dexsim.scene import Scene, Table
 from dexsim.world import Start, Term, World
 from tasks import objects, rewards
-from tasks.banks import StartStates, TwoSidedBank, check_starts, initial_bank, mirrored_goals
+from tasks.banks import StartStates, TwoSidedBank, check_fit, check_starts, initial_bank, mirrored_goals
 from tasks.grasping import OBJECT, HandTerms, contact_pairs
-from tasks.initial_states import LARGEST_OBJECT, LARGEST_SCALE
+from tasks.initial_states import LARGEST_OBJECT
 
 SIDES = ("both", "left", "right")
 # Farther from its start than this, or below its resting height by this much, the object is lost; m.
@@ -46,7 +46,7 @@ class GraspAndReachSettings:
         episode_s: length of an episode in s.
         hold_s: success must have held this long at the end, in s.
         later_starts: see `tasks.banks.StartStates`. Only training heeds it.
-        later_episodes: of an environment.
+        later_episodes: see there.
         init: "bank", or "default" for hands at rest instead of the bank's (Table 2).
         bank: bank of initial states: a file, or a name in `assets/banks`, of which each robot has its own.
     """
@@ -73,7 +73,8 @@ class GraspAndReachSettings:
         """Refuse what cannot be."""
         objects.expand(self.objects)
         check_starts(self.later_starts, self.later_episodes)
-        self._check_bank()
+        for item in objects.expand(self.objects):
+            check_fit(f"size of the object {item.name!r}", item.size, LARGEST_OBJECT, self.init, self.bank)
         require(self.side in SIDES, "side", self.side, f"one of {', '.join(SIDES)}")
         for name, lowest, highest in (("goal_x", 0.1, 0.8), ("goal_y", -0.6, 0.6), ("goal_height", 0.06, 0.5)):
             low, high = getattr(self, name)
@@ -83,16 +84,6 @@ class GraspAndReachSettings:
             require(getattr(self, name) > 0, name, getattr(self, name), "positive")
         require(any(self.weights.values()), "weights", self.weights, "at least one that is not 0")
         require(0 < self.hold_s <= self.episode_s, "hold_s", self.hold_s, f"in (0, episode_s = {self.episode_s:g}]")
-
-    def _check_bank(self) -> None:
-        """Refuse an object that would start inside a hand of the shipped bank; a file is made for whatever it is."""
-        if self.init == "default" or self.bank.endswith(".npz"):
-            return
-        limits = [round(extent / LARGEST_SCALE, 3) for extent in LARGEST_OBJECT]
-        for item in objects.expand(self.objects):
-            fits = all(extent <= limit + 1e-6 for extent, limit in zip(item.size, limits))
-            allowed = f"at most {limits} m for the shipped bank; record one from init=default, task.bank=<file>.npz"
-            require(fits, f"size of the object {item.name!r}", [round(x, 4) for x in item.size], allowed)
 
 
 def nearer_hand(position: Tensor) -> Tensor:
@@ -156,7 +147,7 @@ class GraspAndReach:
         goal = torch.cat([draws.uniform(f"goal_{i}", 1, *bounds) for i, bounds in enumerate(ranges)], dim=1)
         goal[:, 2] += rest
         state = self._sides.state(chosen, mirrored, rest, draws, jitter)
-        return Start(state, mirrored_goals(goal[:, None], mirrored), mirrored)
+        return Start(state, mirrored_goals(goal[:, None], mirrored), mirrored, later=self._bank.stage[chosen] > 0)
 
     def next_phase(self, world: World) -> Tensor:
         """There is one."""

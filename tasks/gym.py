@@ -31,6 +31,7 @@ def _make(
     backend: Optional[Section] = None,
     seed: Optional[int] = None,
     render_mode: Optional[str] = None,
+    training: bool = False,
 ) -> Union[SingleEnv, VectorEnv]:
     """Build the environment of a task.
 
@@ -44,6 +45,7 @@ def _make(
         backend: what differs from `dexsim.backends.BackendSettings`.
         seed: of the first `reset` that is given none; None for a random one.
         render_mode: "rgb_array", or None for no pictures.
+        training: whether episodes may start in later stages (`later_starts`).
 
     Raises:
         UserError: for a name or a value that cannot be.
@@ -56,6 +58,7 @@ def _make(
         randomization=varied,
         control=control,
         num_envs=1 if num_envs is None else num_envs,
+        training=training,
     )
     return SingleEnv(env, seed, render_mode) if num_envs is None else VectorEnv(env, seed, render_mode)
 

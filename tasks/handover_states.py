@@ -22,10 +22,9 @@ from dexsim.robots import ROBOTS, RobotSpec, load
 from dexsim.robots.spec import SIDES
 from dexsim.rotations import quat_rotate
 from dexsim.symmetry import VECTOR, Mirror, mirror_commands
-from tasks.banks import save_bank
-from tasks.bimanual_handover import BimanualHandover
+from tasks.banks import FIELDS, Bank, save_bank
+from tasks.bimanual_handover import LARGEST_BLOCK, BimanualHandover
 from tasks.initial_states import Reacher, beside_object, facing, posture
-from tasks.objects import BLOCKS
 from tasks.recording import Session
 
 BANK, TASK = "bimanual_handover", BimanualHandover.name
@@ -66,7 +65,7 @@ class HandoverPlay:
         self._store("picked_up")
         middle = self._goal(0) + self._rng.uniform(-1, 1, 3) * MIDDLE_SPREAD
         self._carry("right", middle, 3.0, upright=True)
-        if not self._holds("picked_up"):
+        if not self._holds("picked_up", "at_middle"):
             return "picked_up"
         taking = self._second_grasp()
         if taking is None or not self._approach(taking):
@@ -102,7 +101,7 @@ class HandoverPlay:
         reached[self._left_arm] = joints[self._left_arm]
         self._place(reached, np.where(self._left_arm, reached, target), pose)
         self._session.advance(0.3)
-        if not self._holds("picked_up"):
+        if not self._holds("picked_up", "at_middle"):
             return False
         self._store("at_middle")
         self._place(held, target, pose)
@@ -227,21 +226,22 @@ def write_bank(robot: RobotSpec, path: Path, starts: int = STARTS, plays: int = 
     """Write a bank of `starts` states of the first stage and what `plays` handovers come by; return how those ended."""
     import mink
 
-    rng, size = np.random.default_rng(seed), BLOCKS["rod"].size
+    rng = np.random.default_rng(seed)
     rotation = facing(np.array([0.0, -1.0, 0.0]), np.array([1.0, 0.0, 0.0]), np.array([ROLL, 0.0, 0.0]))
 
     def waiting(generator: np.random.Generator) -> Any:
         place = np.array(WAITING) + generator.uniform(-1, 1, 3) * WAITING_SPREAD
         return mink.SE3.from_rotation_and_translation(rotation, place)
 
-    largest = (1.05 * size[0], 1.05 * size[1], 1.05 * size[2])
-    first = beside_object(robot, starts, PLACE, largest, waiting, seed)
+    first = beside_object(robot, starts, PLACE, LARGEST_BLOCK, waiting, seed)
     with tempfile.TemporaryDirectory() as folder:
         start = Path(folder) / "start.npz"
         save_bank(start, robot, first, TASK)
         section = {"name": TASK, "bank": str(start), "direction": "right_to_left"}
         session = Session(tasks.make_env(section, {"name": robot.name}, {"threads": 1}, seed=seed), path)
-        session.keep(first)
+        for i in range(len(first)):
+            session.keep(Bank(**{name: getattr(first, name)[i : i + 1] for name in FIELDS}))
+        session.save()
         play = HandoverPlay(session, rng)
         return [play.play() for _ in range(plays)]
 

@@ -20,8 +20,6 @@ from tasks.banks import Bank, from_targets, rest_position, save_bank
 
 ELBOW_BENT = -1.2
 TOLERANCE = 5e-3  # m
-# What Table 4 scales an object by at most; the banks' BOX_SIZE and LARGEST_OBJECT include it.
-LARGEST_SCALE = 1.05
 ATTEMPTS = 100  # a state, on average
 
 # The box at its largest, and how Table 4 shifts and turns it: a state of the bank touches it nowhere. m and rad.

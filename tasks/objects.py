@@ -62,8 +62,8 @@ HELD_OUT: Dict[str, ObjectSpec] = _catalogue(
 BLOCKS: Dict[str, ObjectSpec] = _catalogue(
     [
         ("rod", "cylinder", (0.056, 0.056, 0.300)),
-        ("beam", "box", (0.052, 0.052, 0.300)),
-        ("staff", "cylinder", (0.050, 0.050, 0.320)),
+        ("staff", "cylinder", (0.050, 0.050, 0.300)),
+        ("beam", "box", (0.041, 0.041, 0.300)),
     ]
 )
 OBJECTS = {**TRAINING, **HELD_OUT, **BLOCKS}

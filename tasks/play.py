@@ -86,7 +86,9 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
         with _silence():
             server.stop()
     run.result("states", len(session), "1")
-    if len(session):
+    if len(session) and not session.has_start:
+        logger.warning("%d states, none of the start of an episode, of which a bank needs one", len(session))
+    elif len(session):
         logger.info("%d states; use them with: %s", len(session), _usage(session, run.overrides))
 
 

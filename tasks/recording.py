@@ -63,6 +63,11 @@ class Session:
         return sum(len(bank) for bank in self._states)
 
     @property
+    def has_start(self) -> bool:
+        """Whether there is a state of the first stage, which a bank needs."""
+        return any(bool((state.stage == 0).any()) for state in self._states)
+
+    @property
     def command_position(self) -> np.ndarray:
         """(26,) measured positions of the commanded joints, rad."""
         return self.env.backend.state.joint_position[0].numpy()[self.robot.command_index]
@@ -97,7 +102,7 @@ class Session:
         self.env.world.phase = self.task.next_phase(self.env.world)
 
     def place(self, joints: np.ndarray, target: np.ndarray, object_pose: np.ndarray) -> None:
-        """Go on from a given state, at rest.
+        """Go on from a given state, at rest; the task's phase stays as it is.
 
         Args:
             joints: (26,) positions of the commanded joints, rad; coupled ones follow.
@@ -112,7 +117,7 @@ class Session:
         self._time_left = 0.0
 
     def keep(self, bank: Bank) -> None:
-        """Add the states of a bank made before."""
+        """Add a state made before, a bank of one; written with the next change, or by `save`."""
         self._states.append(bank)
 
     def reached(self) -> List[str]:
@@ -136,8 +141,9 @@ class Session:
             UserError: there is no such stage, the object is lost, or it does not rest as it does at the start.
         """
         if stage is None:
-            names = self.task.stage_names
-            stage = min(max([0, *(names.index(name) + 1 for name in self.reached())]), len(self.stages) - 1)
+            reached = self.reached()
+            passed = [index for index, name in enumerate(self.task.stage_names, 1) if name in reached]
+            stage = min(max(passed, default=0), len(self.stages) - 1)
         allowed = f"0 to {len(self.stages) - 1}"
         require(0 <= stage < len(self.stages), "stage", stage, allowed)
         if self.is_lost():
@@ -147,6 +153,8 @@ class Session:
         self._states.append(self._snapshot(stage))
         self.save()
         self.message = f"stored state {len(self)}: {self.stages[stage].replace('_', ' ')}"
+        if not self.has_start:
+            self.message += "; store one of the start too"
         return len(self)
 
     def undo(self) -> int:

@@ -27,7 +27,8 @@ class TrainingObserver(AlgoObserver):
     """Collects each epoch's figures and hands them on as one row.
 
     The row goes to `curve.csv`, tensorboard and wandb under the same names: `episode/...` (means of the last `window`
-    finished episodes), `reward/<term>` (means of a policy step), `time/...` (seconds of the epoch) and `ppo/...`.
+    finished episodes that started at the beginning), `reward/<term>` (means of a policy step), `time/...` (seconds of
+    the epoch) and `ppo/...`.
 
     Args:
         run_dir: Folder of the run.
@@ -58,9 +59,12 @@ class TrainingObserver(AlgoObserver):
             self._terms[name] = self._terms.get(name, 0.0) + value.sum()
         self._samples += self._algo.num_actors
         if len(done_indices):
+            ended = done_indices[:, 0]
+            if "later_start" in infos:  # what started halfway would flatter the policy
+                ended = ended[~infos["later_start"][ended]]
             for name, values in _episode_values(infos):
                 kept = self._episodes.setdefault(name, deque(maxlen=self._window))
-                kept.extend(values[done_indices[:, 0]].tolist())
+                kept.extend(values[ended].tolist())
 
     def after_print_stats(self, frame: int, epoch_num: int, total_time: float) -> None:
         """Hand on the row of a finished epoch."""

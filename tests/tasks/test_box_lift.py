@@ -21,7 +21,7 @@ from dexsim.paths import assets_dir, cfg_dir
 from dexsim.robots import load
 from dexsim.rotations import quat_from_rpy, quat_from_yaw
 from tasks import markers, rewards
-from tasks.box_lift import LOST_SIDEWAYS, BoxLift, BoxLiftSettings
+from tasks.box_lift import LOST_SIDEWAYS, BoxLift
 from tests.simulated import PAPER, freeze, make, random_actions, roll
 
 YAW, SIZE, CENTRE = 0.6, (0.171, 0.2508, 0.16), (0.41, -0.02, 0.3)
@@ -265,11 +265,13 @@ def task(**values: Any) -> Any:
     return tasks.make_task({"name": "box_lift", **values}, load("gr1t2"))
 
 
-def test_the_shipped_config_is_the_dataclass() -> None:
-    shipped = settings.plain(OmegaConf.load(cfg_dir() / "task" / "box_lift.yaml"))
-    assert shipped.pop("name") == "box_lift"
-    plain = settings.to_dict(BoxLiftSettings())
-    assert {**shipped, **{key: plain[key] for key in tasks.TRAINING_ONLY}} == plain
+@pytest.mark.parametrize("name", tasks.TASKS)
+def test_the_shipped_config_is_the_dataclass(name: str) -> None:
+    shipped = settings.plain(OmegaConf.load(cfg_dir() / "task" / f"{name}.yaml"))
+    assert shipped.pop("name") == name
+    plain = settings.to_dict(tasks.TASKS[name]()[0]())
+    same = {key: plain[key] for key in tasks.TRAINING_ONLY}
+    assert {**shipped, **same} == plain
 
 
 def test_the_other_robot_s_bank_is_refused_by_the_joints_that_differ() -> None:
