@@ -1,9 +1,9 @@
 """Bimanual handover: one hand takes an object at its side of the table and hands it to the other (arXiv 2502.20396).
 
 Phase 0 belongs to the first hand, which carries the object to an intermediate goal between the hands; phase 1 to the
-second hand, which takes it to the final goal (section B: the stage variable). The receiving hand cannot reach the
-object where it lies. Left-to-right is the mirror image of right-to-left, so the policy always sees the right hand
-begin (`Task.two_sided`).
+second hand, which takes it to the final goal (section B: the stage variable). The object lies, and its final goal is,
+at the edge of the other arm's reach. Left-to-right is the mirror image of right-to-left, so the policy always sees the
+right hand begin (`Task.two_sided`).
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def test_a_bank_s_hands_keep_what_they_hold(tmp_path: Path, after: str) -> None:
     assert kept.double().mean() >= 0.9
 
 
-def test_neither_hand_can_do_it_alone() -> None:
+def test_start_and_goal_are_at_the_edge_of_the_other_arm_s_reach() -> None:
     """However they turn, the second palm stays off the object's start and the first one off the final goal."""
     import mink
 

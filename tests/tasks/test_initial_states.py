@@ -143,7 +143,7 @@ def test_episodes_start_where_a_state_was_recorded(task: str, tmp_path: Path) ->
     shipped = load_bank(task, robot, task)
     turned = [np.cos(0.2), 0.0, 0.0, np.sin(0.2)]
     pose = torch.tensor([[[0.45, -0.15, 0.5, *turned]], [[0.45, -0.15, 0.3, *turned]]])
-    section = {"name": task, **({"side": "right"} if task != "box_lift" else {})}
+    section: dict[str, object] = {"name": task, **({"side": "right"} if task != "box_lift" else {})}
     size = tasks.make_env(section, {"name": "gr1t2"}).world.object_size()[None].expand(2, 1, 3)
     two = Bank(shipped.joint_position[:2], shipped.joint_target[:2], pose, size, torch.tensor([0, 2]))
     save_bank(tmp_path / "two.npz", robot, two, task)
