@@ -288,7 +288,7 @@ class Env:
         self._applied = applied
         if setting.action_noise:
             applied = applied + setting.action_noise * torch.randn(applied.shape, generator=self._generator)
-        measured = self._seen("commands", world.state.joint_position[:, world.tensors.command_index].float())
+        measured = self._seen("commands", world.measured_position.float())
         self._target = self.action_map(applied, self._target, measured)
 
     def _simulate(self) -> Tensor:

@@ -25,7 +25,7 @@ def normalize_joints(position: Tensor, limits: Tensor) -> Tensor:
 
 def joint_position(world: World) -> Tensor:
     """(N, 26) measured positions of the commanded joints in canonical order, normalized to [-1, 1]."""
-    return normalize_joints(world.state.joint_position[:, world.tensors.command_index], world.tensors.limits)
+    return normalize_joints(world.measured_position, world.tensors.limits)
 
 
 def joint_velocity(world: World) -> Tensor:

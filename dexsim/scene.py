@@ -94,6 +94,7 @@ class Scene:
         objects: the free objects.
         contacts: whose touching is reported.
         timestep: physics step in s.
+        collisions: False where nothing is there to touch, and a step is to cost less.
     """
 
     robot: RobotSpec
@@ -101,6 +102,7 @@ class Scene:
     objects: Tuple[ObjectSpec, ...] = ()
     contacts: Tuple[ContactPair, ...] = ()
     timestep: float = 0.01
+    collisions: bool = True
 
     def __post_init__(self) -> None:
         """Refuse two objects of one name, and contact pairs of what is not there."""

@@ -16,12 +16,13 @@ from dexsim.scene import Scene
 
 
 class RobotTensors:
-    """What terms need of a robot, as tensors made once: indices, limits in rad, speeds in rad/s, contact fingertips."""
+    """What terms need of a robot, as tensors made once: indices, limits and encoder bias in rad, speeds in rad/s."""
 
     def __init__(self, robot: RobotSpec) -> None:
         """Tensors of a robot."""
         self.command_index = torch.from_numpy(robot.command_index)
         self.limits = torch.from_numpy(robot.command_limits)
+        self.bias = torch.from_numpy(robot.encoder_bias)
         self.speed = torch.tensor([robot.joint(name).velocity for name in robot.commands], dtype=torch.float64)
 
 
@@ -58,6 +59,11 @@ class World:
     previous_action: Tensor
     dt: float
     mirrored: Tensor
+
+    @property
+    def measured_position(self) -> Tensor:
+        """(N, 26) what the encoders of the commanded joints read, without noise, rad."""
+        return self.state.joint_position[:, self.tensors.command_index] + self.tensors.bias
 
     @property
     def goal(self) -> Tensor:

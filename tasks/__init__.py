@@ -72,7 +72,7 @@ def make_env(
 
     Args:
         task: `name` and the task's own settings.
-        robot: `name` of the robot.
+        robot: `dexsim.robots.RobotSettings`.
         backend: `dexsim.backends.BackendSettings`.
         randomization: `dexsim.randomization.RandomizationSettings`.
         control: `dexsim.actions.ControlSettings`.
@@ -86,9 +86,9 @@ def make_env(
     from dexsim.backends import BackendSettings, make_backend
     from dexsim.env import Env
     from dexsim.randomization import RandomizationSettings
-    from dexsim.robots import RobotSettings, load
+    from dexsim.robots import load_robot
 
-    spec = load(settings.build(RobotSettings, robot, "robot").name)
+    spec = load_robot(robot)
     built = make_task(task, spec, training)
     engine = settings.build(BackendSettings, backend or {}, "backend")
     return Env(

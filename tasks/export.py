@@ -32,10 +32,10 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
     """Write `policy.onnx` and `policy.json` into the run folder."""
     from dexsim.actions import ActionMap, ControlSettings
     from dexsim.rl.export import export
-    from dexsim.robots import RobotSettings, load
+    from dexsim.robots import load_robot
 
     checkpoint = checkpoints.load(settings.build(ExportSettings, config).checkpoint)
-    robot = load(settings.build(RobotSettings, checkpoint.config["robot"], "robot").name)
+    robot = load_robot(checkpoint.config["robot"])
     robot.check_table(checkpoint.spec_table["robot"], f"checkpoint {checkpoint.path}")
     control = settings.build(ControlSettings, checkpoint.config["control"], "control")
     manifest = export(

@@ -18,6 +18,7 @@ from dexsim import settings
 from dexsim.errors import UserError, require
 from dexsim.rl import checkpoint as checkpoints
 from dexsim.rl.ppo import PpoSettings
+from dexsim.robots import with_content
 from dexsim.runs import RunFolder, atomic_write, wilson
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
     if resumed is not None:
         values = resumed_config(values, run.given, resumed)
         atomic_write(run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(values)))
+    values = {**values, "robot": with_content(values["robot"])}
     train(settings.build(TrainSettings, values), run, resumed)
 
 

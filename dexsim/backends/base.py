@@ -39,7 +39,7 @@ class SimState:
     """Views of the simulation, valid until the next call; J joints in the robot's tree order, K objects, F fingertips.
 
     Attributes:
-        joint_position: (N, J) rad.
+        joint_position: (N, J) rad, where the joints are; encoders add `RobotSpec.encoder_bias`.
         joint_velocity: (N, J) rad/s.
         object_pose: (N, K, 7) position in m and quaternion w x y z.
         object_velocity: (N, K, 6) linear in m/s and angular in rad/s, world frame.
@@ -102,6 +102,10 @@ class Backend(Protocol):
 
     def set_parameters(self, env_ids: Tensor, values: Mapping[str, Tensor]) -> None:
         """Set named physical parameters (`dexsim.parameters`) of some environments."""
+        ...
+
+    def joint_effort(self) -> Tensor:
+        """(N, 26) torque in N m that each drive gives now, with what it takes off the arm's weight."""
         ...
 
     def get_state(self) -> Dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from dexsim import parameters
 from dexsim.backends.base import InitialState, SimState
 from dexsim.backends.mujoco_model import build_spec
 from dexsim.backends.mujoco_objects import ObjectGeoms
+from dexsim.backends.mujoco_robot import RobotFields
+from dexsim.robots.constants import constants
 from dexsim.rotations import quat_rotate
 from dexsim.scene import Scene
 
@@ -63,6 +65,15 @@ class MujocoBackend:
         self._object_pose = qpos[:, joints:].view(self.num_envs, objects, 7)
         self._object_twist = qvel[:, joints:].view(self.num_envs, objects, 6)
         self._ctrl = torch.from_numpy(batch.bind("ctrl"))
+        self._compensation: Optional[Tensor] = None
+        self._commanded = torch.from_numpy(self.scene.robot.command_index)
+        self._effort = torch.from_numpy(constants(self.scene.robot)["joint_effort"])
+        self._dynamic = self.model.na > 0
+        if self._dynamic:
+            self._act = torch.from_numpy(batch.bind("act"))
+            # A buffer a drive: two words of its own, then times, then as many targets.
+            history = torch.from_numpy(batch.bind("history")).view(self.num_envs, self.model.nu, -1)
+            self._sent = history[..., 2 + int(self.model.actuator_history[0, 0]) :]
         self._wrench = torch.from_numpy(batch.bind("xfrc_applied"))
         self._site_position = _output(batch.bind("site_xpos"))
         self._contact = _output(batch.bind("sensordata"))
@@ -71,7 +82,7 @@ class MujocoBackend:
     def _expand(self) -> None:
         """Give every parameter its per-environment values, at nominal."""
         batch = self.batch
-        self._gain, self._bias = batch.expand("actuator_gainprm"), batch.expand("actuator_biasprm")
+        self._robot = RobotFields(self.model, batch, self.scene.robot)
         self._friction = batch.expand("geom_friction")
         self._objects = ObjectGeoms(self.model, batch, self.scene.objects)
         self._bodies = self._objects.bodies
@@ -127,7 +138,10 @@ class MujocoBackend:
         self.batch.reset(ids, stage=self._none)
         self._joint_position[env_ids] = initial.joint_position.to(torch.float64)
         self._object_pose[env_ids] = initial.object_pose.to(torch.float64)
-        self._ctrl[env_ids] = initial.joint_target.to(torch.float64)
+        target = initial.joint_target.to(torch.float64)
+        self._ctrl[env_ids] = target
+        if self._dynamic:  # it has been there for long
+            self._act[env_ids], self._sent[env_ids] = target, target[..., None]
         self.batch.forward(ids, stage=self._stage)
 
     # -- parameters ----------------------------------------------------------------------------------------------------
@@ -137,13 +151,13 @@ class MujocoBackend:
         parameters.check(values)
         ids = env_ids.numpy()
         for name, value in values.items():
+            if name not in self.values:
+                known = torch.from_numpy(constants(self.scene.robot)[name])
+                self.values[name] = known.repeat(self.num_envs, 1)
             self.values[name][env_ids] = value.to(torch.float64)
         column = ids[:, None]
-        if "joint_stiffness" in values:
-            self._gain[ids, :, 0] = values["joint_stiffness"]
-            self._bias[ids, :, 1] = -values["joint_stiffness"]
-        if "joint_damping" in values:
-            self._bias[ids, :, 2] = -values["joint_damping"]
+        robot = {name: value.numpy()[ids] for name, value in self.values.items() if name in self._robot}
+        self._robot.write(ids, values, robot)
         if "hand_friction" in values:
             self._friction[column, self._hand_geoms, 0] = values["hand_friction"]
         if "object_friction" in values:
@@ -157,6 +171,17 @@ class MujocoBackend:
             self.values[name].numpy()[ids] for name in ("object_choice", "object_size", "object_mass")
         )
         self._objects.apply(ids, choice, size.reshape(len(ids), -1, 3), mass)
+
+    def joint_effort(self) -> Tensor:
+        """See `Backend`; as of the last physics step for what gravity compensation adds."""
+        if self._compensation is None:
+            self._compensation = _output(self.batch.bind("qfrc_gravcomp"))
+        joints, values = self._commanded, self.values
+        target = self._act if self._dynamic else self._ctrl
+        torque = values["joint_stiffness"] * (target - self._joint_position[:, joints])
+        torque = torque - values["joint_damping"] * self._joint_velocity[:, joints]
+        limit = values.get("joint_effort", self._effort)
+        return torch.minimum(torch.maximum(torque, -limit), limit) + self._compensation[:, joints]
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 

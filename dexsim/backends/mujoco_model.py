@@ -28,6 +28,8 @@ def build_spec(scene: Scene, meshes: Optional[Path] = None) -> Any:
     spec.option.iterations, spec.option.ls_iterations = 10, 20
     # A diverged environment is reported and reset by us, never silently by the engine.
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    if not scene.collisions:
+        spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT
     spec.memory = 2**21
     # Vendor inertias of small links break the triangle inequality by rounding.
     spec.compiler.balanceinertia = True

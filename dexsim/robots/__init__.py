@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dexsim.robots.gr1t2 import ROBOTS, RobotSettings, load
+from dexsim.robots.constants import constants, labels, with_constants
+from dexsim.robots.gr1t2 import ROBOTS, RobotSettings, load, load_robot, with_content
 from dexsim.robots.spec import Coupling, Fingertip, Joint, Link, Palm, Primitive, RobotSpec, find_palm
 
 __all__ = [
@@ -15,6 +16,11 @@ __all__ = [
     "Primitive",
     "RobotSettings",
     "RobotSpec",
+    "constants",
     "find_palm",
+    "labels",
     "load",
+    "load_robot",
+    "with_constants",
+    "with_content",
 ]

@@ -9,25 +9,29 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
+from dexsim import settings
 from dexsim.errors import require, unknown
 from dexsim.paths import assets_dir
 from dexsim.robots.spec import SIDES, Coupling, Fingertip, Joint, Link, Palm, Primitive, RobotSpec, optional_side
+from dexsim.robots.tuned import apply_tuned, read_tuned
 from dexsim.rotations import quat_from_rpy, quat_multiply, quat_rotate
 
 # Nominal drives: stiffness N m/rad, damping N m s/rad, armature kg m^2, by what the name contains. Dry
 # friction is zero: it is unknown, and each joint that has it is one more row for the constraint solver.
 DRIVES: Tuple[Tuple[str, Tuple[float, float, float]], ...] = (
-    ("shoulder", (80.0, 6.0, 0.10)),
-    ("elbow", (60.0, 4.5, 0.08)),
-    ("wrist_yaw", (30.0, 2.0, 0.03)),
-    ("wrist", (20.0, 1.0, 0.02)),
-    ("thumb_proximal", (2.0, 0.12, 0.002)),
-    ("proximal", (1.5, 0.08, 0.001)),
+    ("shoulder", (80.0, 6.0, 0.13)),
+    ("elbow", (60.0, 4.5, 0.1025)),
+    ("wrist_yaw", (30.0, 2.0, 0.04)),
+    ("wrist", (20.0, 1.0, 0.025)),
+    ("thumb_proximal", (2.0, 0.12, 0.0026)),
+    ("proximal", (1.5, 0.08, 0.0014)),
 )
+# Lighter links are not worth the cost of compensating their weight; kg.
+MIN_CARRIED_MASS = 0.02
 COUPLED_ARMATURE = 5e-4
 # Fourier gives no effort and speed for its hand; Inspire gives 1 N m. The speed is that of closing in 0.6 s.
 HAND_EFFORT = 1.0
@@ -62,12 +66,29 @@ class RobotSettings:
 
     Attributes:
         name: one of `ROBOTS`.
+        tuned: measured constants in place of nominal ones: a file that `dexsim autotune` wrote, or its content.
     """
 
     name: str = "gr1t2"
+    tuned: Union[str, Dict[str, Any], None] = None
 
     def __post_init__(self) -> None:
         require(self.name in ROBOTS, "name", self.name, f"one of {', '.join(ROBOTS)}")
+
+
+def load_robot(section: Mapping[str, Any]) -> RobotSpec:
+    """The robot that a config section describes (`RobotSettings`)."""
+    chosen = settings.build(RobotSettings, section, "robot")
+    robot = load(chosen.name)
+    if chosen.tuned is None:
+        return robot
+    return apply_tuned(robot, read_tuned(chosen.tuned) if isinstance(chosen.tuned, str) else chosen.tuned)
+
+
+def with_content(section: Mapping[str, Any]) -> Dict[str, Any]:
+    """A config section with the content of the file that it names: what a checkpoint keeps, whatever becomes of it."""
+    tuned = section.get("tuned")
+    return {**section, "tuned": read_tuned(tuned)} if isinstance(tuned, str) else dict(section)
 
 
 @lru_cache(maxsize=None)
@@ -152,7 +173,12 @@ def _link(name: str, values: Dict[str, Any], extent: Optional[Dict[str, Any]], p
     if palm_rpy is not None:
         com, tensor = quat_rotate(quat, com), _rotate_inertia(quat, tensor)
     primitives = _primitives(name, extent, quat) if extent else ()
-    return Link(name, values.get("mass_kg", 0.0), tuple(com.tolist()), tensor, primitives)
+    mass = values.get("mass_kg", 0.0)
+    # The arm drives compensate the weight of arm and palm. The fingers' few grams are left to their own drives; the
+    # trunk does not move. Each compensated body costs time in every step.
+    carried = name.startswith(SIDES) or name.endswith("hand_base_link")
+    compensation = 1.0 if carried and mass > MIN_CARRIED_MASS else 0.0
+    return Link(name, mass, tuple(com.tolist()), tensor, primitives, compensation)
 
 
 def _rotate_inertia(quat: np.ndarray, tensor: Tuple[float, ...]) -> Tuple[float, ...]:

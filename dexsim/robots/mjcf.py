@@ -8,7 +8,7 @@ from typing import Any, Dict, Optional
 import numpy as np
 
 from dexsim.robots.meshes import add_meshes
-from dexsim.robots.spec import SIDES, Joint, Link, Primitive, RobotSpec
+from dexsim.robots.spec import Joint, Link, Primitive, RobotSpec, Vec3
 from dexsim.rotations import quat_from_rpy
 
 # Collision bits. A pair collides where one's type meets the other's affinity (MuJoCo's rule). Links of one hand never
@@ -26,8 +26,9 @@ RGBA = {
 # Stiff but stable at 10 ms: time constant of two steps, near-critical damping, full impedance.
 COUPLING_SOLREF = (0.02, 1.0)
 COUPLING_SOLIMP = (0.99, 0.999, 0.001, 0.5, 2.0)
-# Lighter links are not worth the cost of compensating their weight; kg.
-MIN_CARRIED_MASS = 0.02
+# The longest delay of a target that a drive can be given, s, and the shortest lag that the engine's filter integrates.
+MAX_DELAY = 0.25
+MIN_LAG = 1e-4
 # MuJoCo's name of the drawn, non-colliding geoms' group and of the colliding ones'.
 COLLISION_GROUP, VISUAL_GROUP = 3, 2
 
@@ -66,16 +67,19 @@ def add_robot(spec: Any, robot: RobotSpec, meshes: Optional[Path] = None) -> Non
         body = _add_link(parent, link, joint)
         bodies[joint.child] = body
         if joint.name in moving:
-            _add_joint(body, joint, limited=joint.name in robot.commands)
+            _add_joint(body, joint, limited=joint.name in robot.commands, timestep=spec.option.timestep)
     for tip in robot.fingertips:
-        bodies[tip.link].add_site(name=f"tip_{tip.name}", pos=tip.position, size=[0.004] * 3, group=4)
+        bodies[tip.link].add_site(
+            name=f"tip_{tip.name}", pos=_shifted(tip.position, links[tip.link]), size=[0.004] * 3, group=4
+        )
     for palm in robot.palms:
         rotation = np.stack(
             [np.array(palm.normal), np.cross(palm.fingers, palm.normal), np.array(palm.fingers)], axis=1
         )
         quat = np.zeros(4)
         mujoco.mju_mat2Quat(quat, rotation.flatten())
-        bodies[palm.link].add_site(name=f"palm_{palm.side}", pos=palm.position, quat=quat, size=[0.004] * 3, group=4)
+        position = _shifted(palm.position, links[palm.link])
+        bodies[palm.link].add_site(name=f"palm_{palm.side}", pos=position, quat=quat, size=[0.004] * 3, group=4)
     _add_drives(spec, robot)
     _add_couplings(spec, robot)
     _exclude_neighbours(spec, robot)
@@ -95,20 +99,31 @@ def _hide_primitives(spec: Any, robot: RobotSpec) -> None:
 def _add_link(parent: Any, link: Link, joint: Optional[Joint] = None) -> Any:
     """A body with its inertia and collision shapes."""
     origin = joint.origin if joint else (0.0, 0.0, 0.0)
-    # The arm drives compensate the weight of arm and palm. The fingers' few grams are left to their own drives; the
-    # trunk does not move. Each compensated body costs time in every step.
-    carried = link.name.startswith(SIDES) or link.name.endswith("hand_base_link")
-    gravcomp = 1.0 if carried and link.mass > MIN_CARRIED_MASS else 0.0
     quat = quat_from_rpy(joint.rpy) if joint else (1.0, 0.0, 0.0, 0.0)
-    body = parent.add_body(name=link.name, pos=origin, quat=quat, gravcomp=gravcomp)
+    body = parent.add_body(name=link.name, pos=origin, quat=quat, gravcomp=link.gravity_compensation)
     if link.mass > 0:
-        body.mass, body.ipos, body.fullinertia, body.explicitinertial = link.mass, link.com, link.inertia, True
+        body.mass, body.fullinertia, body.explicitinertial = link.mass, link.inertia, True
+        body.ipos = _shifted(link.com, link)
     for i, primitive in enumerate(link.primitives):
-        _add_primitive(body, f"{link.name}_{i}", primitive)
+        _add_primitive(body, f"{link.name}_{i}", primitive, _shifted(primitive.position, link))
     return body
 
 
-def _add_primitive(body: Any, name: str, primitive: Primitive) -> None:
+def _shifted(position: Vec3, link: Link) -> np.ndarray:
+    """A point of a link in its joint's frame."""
+    return np.array(position) + np.array(link.origin)
+
+
+def discrete_armature(armature: Any, damping: Any, timestep: float) -> Any:
+    """Armature that makes a joint with an implicitly damped drive move as its physical one would, kg m^2.
+
+    Positions lie at the ends of the engine's steps and velocities in their middles, but implicit damping takes the
+    velocity half a step later than the position: kd (v + a h/2), which acts as kd h/2 of armature.
+    """
+    return np.maximum(np.asarray(armature) - np.asarray(damping) * timestep / 2, 0.0)
+
+
+def _add_primitive(body: Any, name: str, primitive: Primitive, position: np.ndarray) -> None:
     import mujoco
 
     contype, conaffinity = collision_bits(primitive.region, primitive.side)
@@ -118,18 +133,19 @@ def _add_primitive(body: Any, name: str, primitive: Primitive) -> None:
     else:
         kind, size[:2] = mujoco.mjtGeom.mjGEOM_CAPSULE, (primitive.size[0], primitive.size[1] / 2)
     body.add_geom(
-        name=name, type=kind, size=size, pos=primitive.position, quat=primitive.quat, contype=contype,
+        name=name, type=kind, size=size, pos=position, quat=primitive.quat, contype=contype,
         conaffinity=conaffinity, condim=3, mass=0.0, group=COLLISION_GROUP, rgba=RGBA[primitive.region],
     )  # fmt: skip
 
 
-def _add_joint(body: Any, joint: Joint, limited: bool) -> None:
+def _add_joint(body: Any, joint: Joint, limited: bool, timestep: float) -> None:
     """A hinge. Coupled joints go unlimited: their sources have limits, the Inspire thumb's contradict each other."""
     import mujoco
 
     body.add_joint(
         name=joint.name, type=mujoco.mjtJoint.mjJNT_HINGE, axis=joint.axis, range=joint.limits,
-        limited=int(limited), armature=joint.armature, frictionloss=joint.friction,
+        limited=int(limited), armature=float(discrete_armature(joint.armature, joint.damping, timestep)),
+        frictionloss=joint.friction,
     )  # fmt: skip
 
 
@@ -143,6 +159,17 @@ def _add_drives(spec: Any, robot: RobotSpec) -> None:
         drive.set_to_position(kp=joint.stiffness, kv=joint.damping)
         drive.ctrlrange, drive.ctrllimited = joint.limits, mujoco.mjtLimited.mjLIMITED_TRUE
         drive.forcerange, drive.forcelimited = (-joint.effort, joint.effort), mujoco.mjtLimited.mjLIMITED_TRUE
+        if robot.has_drive_dynamics:
+            _filter_targets(drive, joint, spec.option.timestep)
+
+
+def _filter_targets(drive: Any, joint: Joint, timestep: float) -> None:
+    """Targets reach the drive after a delay, interpolated between steps, and through a first-order filter."""
+    import mujoco
+
+    drive.dyntype, drive.dynprm[0] = mujoco.mjtDyn.mjDYN_FILTEREXACT, max(joint.lag, MIN_LAG)
+    linear = 1
+    drive.delay, drive.nsample, drive.interp = joint.delay, round(MAX_DELAY / timestep) + 2, linear
 
 
 def _add_couplings(spec: Any, robot: RobotSpec) -> None:

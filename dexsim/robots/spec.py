@@ -42,13 +42,19 @@ class Primitive:
 
 @dataclass(frozen=True)
 class Link:
-    """A rigid body: mass in kg, centre of mass in m, inertia about it in kg m^2 (xx, yy, zz, xy, xz, yz), link axes."""
+    """A rigid body: mass in kg, centre of mass in m, inertia about it in kg m^2 (xx, yy, zz, xy, xz, yz), link axes.
+
+    `gravity_compensation` is the share of its weight that the drives take off by themselves. `origin` shifts its mass,
+    shapes and fingertips within its joint's frame, m; the joints below stay where they are.
+    """
 
     name: str
     mass: float
     com: Vec3
     inertia: Tuple[float, float, float, float, float, float]
     primitives: Tuple[Primitive, ...] = ()
+    gravity_compensation: float = 0.0
+    origin: Vec3 = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,9 @@ class Joint:
         damping: D gain of the position drive in N m s/rad.
         armature: reflected rotor inertia in kg m^2.
         friction: dry friction in N m.
+        delay: time from sending a target to the drive's receiving it, s.
+        lag: time constant of the first-order filter through which the drive then follows it, s.
+        bias: what its encoder reads at position zero, rad. The drive regulates the true position.
     """
 
     name: str
@@ -82,6 +91,9 @@ class Joint:
     damping: float = 0.0
     armature: float = 0.0
     friction: float = 0.0
+    delay: float = 0.0
+    lag: float = 0.0
+    bias: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -165,6 +177,25 @@ class RobotSpec:
         """(num_commands,) whether a command belongs to a hand (those are normalized 0 open .. 1 closed)."""
         arms = {name for side in SIDES for name in self.arm_joints(side)}
         return np.array([name not in arms for name in self.commands])
+
+    @cached_property
+    def moving_links(self) -> Tuple[Link, ...]:
+        """The links with mass that a moving joint carries, in the order of `links`."""
+        carried = set()
+        for joint in self.joints:  # parents come first
+            if joint.name in self.joint_names or joint.parent in carried:
+                carried.add(joint.child)
+        return tuple(link for link in self.links if link.name in carried and link.mass > 0)
+
+    @property
+    def has_drive_dynamics(self) -> bool:
+        """Whether targets reach any drive late or filtered."""
+        return any(joint.delay > 0 or joint.lag > 0 for joint in self.moving_joints)
+
+    @cached_property
+    def encoder_bias(self) -> np.ndarray:
+        """(num_commands,) what is measured minus where the joint is, rad."""
+        return np.array([self.joint(name).bias for name in self.commands])
 
     def joint(self, name: str) -> Joint:
         """The joint of that name; raises UserError where there is none."""

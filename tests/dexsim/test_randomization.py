@@ -10,7 +10,7 @@ import torch
 
 from dexsim import settings
 from dexsim.errors import UserError
-from dexsim.parameters import PARAMETERS, Choices, check, nominal
+from dexsim.parameters import EPISODE, Choices, check, nominal
 from dexsim.randomization import RandomForce, RandomizationSettings, draw_parameters
 from dexsim.rng import EpisodeDraws
 from dexsim.robots import load
@@ -94,7 +94,7 @@ def test_each_object_draws_its_own_and_paper_values_are_within_bounds() -> None:
         "joint_stiffness": 26, "joint_damping": 26, "hand_friction": 1, "object_mass": 2, "object_friction": 2,
         "object_size": 6, "object_choice": 2,
     }  # fmt: skip
-    assert set(values) == set(PARAMETERS)
+    assert set(values) == set(EPISODE)
     check(values)
     for name in ("object_mass", "object_friction"):
         assert abs(float(torch.corrcoef(values[name].T)[0, 1])) < 0.2, name

@@ -1,0 +1,125 @@
+"""A robot's physical constants by name: read from a `RobotSpec`, and written into a new one.
+
+The names are those of `dexsim.parameters`; each is an array with one value for each of its `labels`. This is what
+real-to-sim searches and what the file of a tuned robot holds (arXiv 2502.20396, section A).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Dict, Mapping, Tuple
+
+import numpy as np
+
+from dexsim.robots.spec import Joint, Link, RobotSpec
+
+Values = Dict[str, np.ndarray]
+
+# Name -> the field of `Joint` that it is, for the commanded joints.
+JOINT_FIELDS: Dict[str, str] = {
+    "joint_stiffness": "stiffness",
+    "joint_damping": "damping",
+    "joint_armature": "armature",
+    "joint_friction": "friction",
+    "joint_effort": "effort",
+    "joint_delay": "delay",
+    "joint_lag": "lag",
+    "joint_bias": "bias",
+}
+# Name -> what it has one value of.
+OWNERS: Dict[str, str] = {
+    **dict.fromkeys(JOINT_FIELDS, "command"),
+    "joint_lower": "command",
+    "joint_upper": "command",
+    "joint_origin": "joint_axis",
+    "link_mass": "link",
+    "link_inertia": "link",
+    "link_gravity_compensation": "link",
+    "link_com": "link_axis",
+    "link_origin": "link_axis",
+    "coupling_k": "coupling",
+    "coupling_b": "coupling",
+}
+
+
+def labels(robot: RobotSpec, name: str) -> Tuple[str, ...]:
+    """What each value of a constant belongs to: a joint, a link, or an axis of one ("left_elbow_pitch_joint.x")."""
+    owner = OWNERS[name]
+    names = {
+        "command": robot.commands,
+        "coupling": tuple(c.joint for c in robot.couplings),
+        "joint_axis": robot.joint_names,
+    }.get(owner, tuple(link.name for link in robot.moving_links))
+    return tuple(f"{n}.{axis}" for n in names for axis in "xyz") if owner.endswith("_axis") else tuple(names)
+
+
+def constants(robot: RobotSpec) -> Values:
+    """Every constant of a robot, name -> (k,) float64; `link_inertia` is a factor, 1 for the robot as it is."""
+    joints, links = [robot.joint(name) for name in robot.commands], robot.moving_links
+    values: Dict[str, Any] = {name: [getattr(j, field) for j in joints] for name, field in JOINT_FIELDS.items()}
+    values["joint_lower"], values["joint_upper"] = robot.command_limits.T
+    values["joint_origin"] = [j.origin for j in robot.moving_joints]
+    values["link_mass"] = [link.mass for link in links]
+    values["link_inertia"] = [1.0 for _ in links]
+    values["link_gravity_compensation"] = [link.gravity_compensation for link in links]
+    values["link_com"] = [link.com for link in links]
+    values["link_origin"] = [link.origin for link in links]
+    values["coupling_k"], values["coupling_b"] = [c.k for c in robot.couplings], [c.b for c in robot.couplings]
+    return {name: np.array(value, dtype=float).reshape(-1) for name, value in values.items()}
+
+
+def with_constants(robot: RobotSpec, values: Mapping[str, np.ndarray]) -> RobotSpec:
+    """A robot with other constants; a link's inertia follows its mass, so that it stays that of a body.
+
+    Args:
+        robot: the robot.
+        values: name -> (k,) of `OWNERS`, in the order of `labels`; those left out stay as they are.
+    """
+    new = {**constants(robot), **{name: np.asarray(value, dtype=float) for name, value in values.items()}}
+    command = {name: i for i, name in enumerate(robot.commands)}
+    moving = {name: i for i, name in enumerate(robot.joint_names)}
+    link = {item.name: i for i, item in enumerate(robot.moving_links)}
+    return replace(
+        robot,
+        joints=tuple(_joint(j, new, command, moving) if j.name in moving else j for j in robot.joints),
+        links=tuple(_link(item, new, link[item.name]) if item.name in link else item for item in robot.links),
+        couplings=tuple(
+            replace(c, k=float(new["coupling_k"][i]), b=float(new["coupling_b"][i]))
+            for i, c in enumerate(robot.couplings)
+        ),
+        **_ends(robot, new),
+    )
+
+
+def _joint(joint: Joint, new: Values, command: Mapping[str, int], moving: Mapping[str, int]) -> Joint:
+    row = moving[joint.name]
+    fields: Dict[str, Any] = {"origin": tuple(new["joint_origin"][3 * row : 3 * row + 3].tolist())}
+    if joint.name in command:
+        i = command[joint.name]
+        fields.update({field: float(new[name][i]) for name, field in JOINT_FIELDS.items()})
+        fields["limits"] = (float(new["joint_lower"][i]), float(new["joint_upper"][i]))
+    return replace(joint, **fields)
+
+
+def _link(link: Link, new: Values, i: int) -> Link:
+    mass, axes = float(new["link_mass"][i]), slice(3 * i, 3 * i + 3)
+    scale = mass / link.mass * float(new["link_inertia"][i])
+    inertia: Any = tuple(scale * moment for moment in link.inertia)
+    return replace(
+        link,
+        mass=mass,
+        inertia=inertia,
+        com=tuple(new["link_com"][axes].tolist()),
+        origin=tuple(new["link_origin"][axes].tolist()),
+        gravity_compensation=float(new["link_gravity_compensation"][i]),
+    )
+
+
+def _ends(robot: RobotSpec, new: Values) -> Dict[str, Tuple[float, ...]]:
+    """Open and closed positions that lie on a limit follow it."""
+    (low, high), bounds = robot.command_limits.T, (new["joint_lower"], new["joint_upper"])
+
+    def follow(position: np.ndarray) -> Tuple[float, ...]:
+        return tuple(np.where(position == low, bounds[0], np.where(position == high, bounds[1], position)).tolist())
+
+    return {name: follow(np.array(getattr(robot, name))) for name in ("open_position", "closed_position")}

@@ -1,0 +1,109 @@
+"""Robots with measured constants: a small YAML file that real-to-sim writes and `robot=` reads.
+
+    format: 1
+    robot: gr1t2                     # whose joints it names
+    tool: dexsim 0.1.0               # what wrote it
+    log: {name: ..., sha256: ...}    # what it was fitted to
+    constants:
+      joint_stiffness: {left_elbow_pitch_joint: 92.4, ...}
+
+`constants` has the names of `dexsim.robots.constants`, each with a value for every joint, link, axis or coupling that
+differs from the robot's own. Other keys are for people.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, Mapping, Union
+
+import numpy as np
+import yaml
+
+from dexsim.errors import UserError, one_line, unknown
+from dexsim.paths import assets_dir
+from dexsim.robots.constants import OWNERS, Values, constants, labels, with_constants
+from dexsim.robots.spec import RobotSpec
+from dexsim.runs import atomic_write
+
+FORMAT = 1
+KEYS = ("format", "robot", "constants")
+
+
+def read_tuned(path: Union[str, Path]) -> Dict[str, Any]:
+    """What a file of a tuned robot holds.
+
+    Args:
+        path: the file; one that is not there is looked for in `assets/robots/`.
+
+    Raises:
+        UserError: where there is none, or it is none.
+    """
+    found = next((p for p in (Path(path), assets_dir() / "robots" / path) if p.is_file()), None)
+    if found is None:
+        raise UserError(f"robot.tuned = {str(path)!r}: no such file, neither here nor in {assets_dir() / 'robots'}")
+    try:
+        content = yaml.safe_load(found.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{found}: not a YAML file ({one_line(error)})") from None
+    missing = [key for key in KEYS if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise UserError(f"{found}: not a tuned robot, {', '.join(missing)} missing")
+    return content
+
+
+def write_tuned(path: Path, robot: RobotSpec, values: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
+    """Write the constants in which a robot differs.
+
+    Args:
+        path: the file.
+        robot: the robot as it is without them.
+        values: name -> (k,) in the order of `labels`.
+        about: what else to write above them: the log, the tool, the errors.
+    """
+    own = constants(robot)
+    tables = {
+        name: {
+            label: float(f"{new:.6g}")
+            for label, new, old in zip(labels(robot, name), value.tolist(), own[name].tolist())
+            if new != old
+        }
+        for name, value in values.items()
+    }
+    content = {
+        "format": FORMAT,
+        "robot": robot.name,
+        **about,
+        "constants": {name: table for name, table in tables.items() if table},
+    }
+    atomic_write(path, yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True))
+
+
+def apply_tuned(robot: RobotSpec, content: Mapping[str, Any]) -> RobotSpec:
+    """A robot with the constants of a `read_tuned` in place of its own.
+
+    Raises:
+        UserError: if it is another robot's, or names or values are none.
+    """
+    if content.get("format") != FORMAT:
+        raise UserError(f"robot.tuned: format {content.get('format')!r}; allowed: {FORMAT}")
+    if content.get("robot") != robot.name:
+        raise UserError(f"robot.tuned is of robot {content.get('robot')!r}; allowed here: {robot.name}")
+    from dexsim import parameters
+
+    values = {name: _merge(robot, name, table) for name, table in content["constants"].items()}
+    parameters.check(values)
+    return with_constants(robot, values)
+
+
+def _merge(robot: RobotSpec, name: str, table: Any) -> np.ndarray:
+    if name not in OWNERS:
+        raise unknown(f"robot.tuned: no constant named {name!r}", name, OWNERS)
+    known = labels(robot, name)
+    merged: Values = {name: constants(robot)[name].copy()}
+    for label, value in table.items():
+        if label not in known:
+            raise unknown(f"robot.tuned: {name} has no value for {label!r}", label, known)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
+            raise UserError(f"robot.tuned: {name} of {label} = {value!r}: must be a number")
+        merged[name][known.index(label)] = float(value)
+    return merged[name]

@@ -1,0 +1,128 @@
+"""How well constants reproduce a log: residuals of many candidates at once, their cost, and its derivatives.
+
+Each joint gives two channels, position and (where it was logged) effort, whose noise nobody knows. With Gaussian errors
+of unknown variance the most likely constants minimize the sum over the channels of n log(mean squared error): every
+channel is weighed by what it has left unexplained, and no unit or joint has to be weighed by hand. Priors add their
+squared distance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dexsim.backends import BackendSettings
+from real2sim.joint_log import JointLog
+from real2sim.replay import Replay
+from real2sim.space import SearchSpace
+
+# Rows that are left out at the start, s: nobody knows how a robot got where it stands.
+WARM_UP = 0.5
+# Neighbouring residuals resemble each other; this many rows count as one.
+ROWS_PER_SAMPLE = 5.0
+# Smallest mean squared errors that are told apart, rad^2 and (N m)^2: below them is rounding.
+FLOOR = np.array([1e-12, 1e-12])
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Simulated minus measured, of K candidates.
+
+    Attributes:
+        error: (K, 2, J, T) position in rad and effort in N m at the T rows that count; effort is 0 where none
+            was logged.
+        has_effort: whether there is any.
+    """
+
+    error: np.ndarray
+    has_effort: bool
+
+    @property
+    def mse(self) -> np.ndarray:
+        """(K, 2, J) mean squared errors; inf for a candidate that diverged."""
+        squared = np.einsum("kcjt,kcjt->kcj", self.error, self.error, dtype=np.float64) / self.error.shape[-1]
+        return np.where(np.isfinite(squared), squared, np.inf)
+
+    def position_mse(self) -> np.ndarray:
+        """(K,) over all joints, rad^2: the tracking error of Algorithm 1."""
+        return self.mse[:, 0].mean(axis=1)
+
+
+class Problem:
+    """A log to reproduce with the free parameters of a search space.
+
+    Args:
+        log: the log.
+        space: the free parameters.
+        backend: which simulator.
+    """
+
+    def __init__(self, log: JointLog, space: SearchSpace, backend: BackendSettings) -> None:
+        self.log, self.space, self._settings = log, space, backend
+        self._replays: dict[int, Replay] = {}
+        self._rows = log.valid & (log.time >= WARM_UP)
+        if not self._rows.any():
+            self._rows = log.valid
+
+    @property
+    def samples(self) -> float:
+        """How many independent rows a channel has."""
+        return float(self._rows.sum()) / ROWS_PER_SAMPLE
+
+    @property
+    def robot_seconds(self) -> float:
+        """Simulated so far, over all copies, s."""
+        return sum(replay.robot_seconds for replay in self._replays.values())
+
+    @property
+    def simulating(self) -> float:
+        """Wall time of that, s."""
+        return sum(replay.seconds for replay in self._replays.values())
+
+    def part(self, seconds: float | None) -> Problem:
+        """The same problem on the liveliest stretch of that length, on the same simulators; None for the whole log."""
+        if seconds is None or seconds >= self.log.duration - 1.0:
+            return self
+        start = _liveliest(self.log, seconds)
+        other = Problem(self.log.part(start, start + seconds), self.space, self._settings)
+        other._replays = self._replays
+        return other
+
+    def residuals(self, x: np.ndarray) -> Residuals:
+        """What vectors (K, P) of free parameters leave unexplained."""
+        count = len(x)
+        if count not in self._replays:
+            self._replays[count] = Replay(self.space.robot, count, self._settings)
+        replayed = self._replays[count].run(self.log, self.space.values(x))
+        has_effort = self.log.effort is not None
+        error = np.zeros((count, 2, len(self.log.joints), int(self._rows.sum())), dtype=np.float32)
+        measured = ((replayed.position, self.log.position), (replayed.effort, self.log.effort))
+        for channel, (simulated, real) in enumerate(measured):
+            if real is not None:
+                rows = simulated[:, self._rows] - real[self._rows].astype(np.float32)
+                error[:, channel] = rows.transpose(0, 2, 1)
+        return Residuals(error, has_effort)
+
+    def costs(self, residuals: Residuals, x: np.ndarray) -> np.ndarray:
+        """Twice the negative log likelihood of candidates, (K, B) for each block of the space."""
+        mse = residuals.mse
+        channels = self.samples * np.log(np.maximum(mse, FLOOR[:, None])) * [[1.0], [float(residuals.has_effort)]]
+        joints = channels.sum(axis=1)
+        prior = ((x - self.space.start) / self.space.prior) ** 2
+        costs = np.empty((len(x), len(self.space.blocks)))
+        for b, block in enumerate(self.space.blocks):
+            mask = self.space.joint_mask[block].any(axis=0)
+            costs[:, b] = joints[:, mask].sum(axis=1) + prior[:, block].sum(axis=1)
+        return np.where(np.isfinite(costs), costs, np.inf)
+
+
+def _liveliest(log: JointLog, seconds: float) -> float:
+    """Where the stretch starts in which the joint that moves least, for its habits, moves most."""
+    speed = np.abs(np.diff(log.command, axis=0)) / np.maximum(np.abs(np.diff(log.command, axis=0)).mean(axis=0), 1e-12)
+    starts = np.arange(0.0, log.duration - seconds, 5.0)
+    scores = []
+    for start in starts:
+        rows = (log.time[1:] >= start) & (log.time[1:] < start + seconds)
+        scores.append(speed[rows][:, log.moved].mean(axis=0).min() if rows.any() and log.moved.any() else 0.0)
+    return float(starts[int(np.argmax(scores))])

@@ -1,0 +1,152 @@
+"""Replays the commands of a log on many copies of a robot at once, each with constants of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dexsim.backends import BackendSettings, InitialState, make_backend
+from dexsim.robots import RobotSpec
+from dexsim.scene import Scene
+from real2sim.joint_log import JointLog
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What K simulated robots measured at the T rows of a log; NaN from where a simulation became non-finite.
+
+    Attributes:
+        position: (K, T, J) rad, with the encoders' bias.
+        effort: (K, T, J) N m: what the drives give, with what they take off the arm's weight.
+    """
+
+    position: np.ndarray
+    effort: np.ndarray
+
+
+class Replay:
+    """K copies of a robot, on any backend, that follow logs from rest at the first measured position.
+
+    Args:
+        robot: the robot; it must have a delay or a lag for those to be changed.
+        copies: K.
+        backend: which simulator.
+    """
+
+    def __init__(self, robot: RobotSpec, copies: int, backend: BackendSettings) -> None:
+        self.robot, self.copies, self.timestep = robot, copies, backend.timestep
+        self.backend = make_backend(Scene(robot, timestep=backend.timestep, collisions=False), copies, backend)
+        self._commanded = torch.from_numpy(robot.command_index)
+        self.robot_seconds, self.seconds = 0.0, 0.0
+
+    def run(self, log: JointLog, values: Mapping[str, np.ndarray]) -> Replayed:
+        """Follow the log's commands.
+
+        Args:
+            log: the log; joints that it has not hold still.
+            values: constant -> (K, k); they stay until set again.
+        """
+        began = time.perf_counter()
+        ids = torch.arange(self.copies)
+        self.backend.set_parameters(ids, {name: torch.from_numpy(value) for name, value in values.items()})
+        columns = np.array([self.robot.commands.index(name) for name in log.joints])
+        bias = values.get(
+            "joint_bias", np.broadcast_to(self.robot.encoder_bias, (self.copies, len(self.robot.commands)))
+        )
+        start = self._start(log, columns, bias)
+        self.backend.reset(ids, start)
+        plan = _Plan(log, self.timestep)
+        position, effort = self._follow(plan, start.joint_target.clone(), torch.from_numpy(columns))
+        self.robot_seconds += self.copies * log.duration
+        self.seconds += time.perf_counter() - began
+        return Replayed(plan.at_rows(position) + bias[:, None, columns].astype(np.float32), plan.at_rows(effort))
+
+    def _start(self, log: JointLog, columns: np.ndarray, bias: np.ndarray) -> InitialState:
+        rest = np.clip(0.0, *self.robot.command_limits.T)
+        position = np.repeat(rest[None], self.copies, axis=0)
+        target = position.copy()
+        position[:, columns] = log.position[0] - bias[:, columns]
+        target[:, columns] = log.command[0]
+        joints = torch.from_numpy(self.robot.expand_coupled(position))
+        return InitialState(joints, torch.from_numpy(target), torch.zeros(self.copies, 0, 7))
+
+    def _follow(self, plan: _Plan, target: torch.Tensor, columns: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        shape = (self.copies, len(plan.kept), len(columns))
+        position, effort = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
+        joints = self._commanded[columns]
+        bad = torch.zeros(self.copies, dtype=torch.bool)
+        for stop in plan.stops:
+            if stop.command is not None:
+                target[:, columns] = stop.command
+                self.backend.set_joint_targets(target)
+            if stop.steps:
+                bad |= self.backend.step(stop.steps)
+            if stop.row is not None:
+                position[:, stop.row] = self.backend.state.joint_position[:, joints].numpy()
+                effort[:, stop.row] = self.backend.joint_effort()[:, columns].numpy()
+        # Whatever a simulation gave before it diverged, no parameters that do so are wanted.
+        position[bad.numpy()], effort[bad.numpy()] = np.nan, np.nan
+        return position, effort
+
+
+@dataclass(frozen=True)
+class _Stop:
+    """Set a command if there is a new one, advance, and keep what there is then if it is needed."""
+
+    command: torch.Tensor | None
+    steps: int
+    row: int | None
+
+
+class _Plan:
+    """When commands change and rows are measured, on the grid of physics steps.
+
+    A command that changes within a step acts with its mean over the step; a row between two steps is interpolated.
+    """
+
+    def __init__(self, log: JointLog, timestep: float) -> None:
+        exact = log.time / timestep
+        exact = np.where(np.abs(exact - np.round(exact)) < 1e-6, np.round(exact), exact)
+        before = np.floor(exact).astype(int)
+        self.kept = np.unique(np.concatenate([before, np.ceil(exact).astype(int)]))
+        self._before = np.searchsorted(self.kept, before)
+        self._after = np.searchsorted(self.kept, np.ceil(exact).astype(int))
+        self._share = (exact - before)[None, :, None].astype(np.float32)
+        self.stops = self._stops(_mean_commands(log.command, exact, int(self.kept[-1])))
+
+    def at_rows(self, kept: np.ndarray) -> np.ndarray:
+        """(K, rows, J) from what was kept."""
+        if not self._share.any():
+            return kept[:, self._before]
+        return kept[:, self._before] * (1 - self._share) + kept[:, self._after] * self._share
+
+    def _stops(self, commands: np.ndarray) -> list[_Stop]:
+        changes = np.flatnonzero((np.diff(commands, axis=0) != 0).any(axis=1)) + 1
+        rows = {int(step): row for row, step in enumerate(self.kept)}
+        events = sorted({0, *changes.tolist(), *rows})
+        stops, now = [], 0
+        fresh = {0, *changes.tolist()}
+        command = None
+        for step in events:
+            # What was set at the last event acts until this one; what is kept here is from before the next.
+            stops.append(_Stop(command, step - now, rows.get(step)))
+            command = torch.from_numpy(commands[step]) if step in fresh and step < len(commands) else None
+            now = step
+        return stops
+
+
+def _mean_commands(command: np.ndarray, exact: np.ndarray, steps: int) -> np.ndarray:
+    """Mean over each physics step (steps, J) of commands (T, J) that hold from their row, at `exact` steps, on."""
+    integral = np.concatenate(
+        [np.zeros((1, command.shape[1])), np.cumsum(command[:-1] * np.diff(exact)[:, None], axis=0)]
+    )
+    if (exact == np.round(exact)).all():
+        held = command[np.searchsorted(exact, np.arange(steps), side="right") - 1]
+        return held
+    grid = np.arange(steps + 1)
+    at = np.stack([np.interp(grid, exact, column) for column in integral.T], axis=1)
+    return np.diff(at, axis=0)

@@ -1,0 +1,75 @@
+"""What all searches have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from dexsim.errors import require
+from real2sim.problem import Problem
+
+METHODS = ("random", "cma", "gauss_newton")
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """One stage of a search.
+
+    Attributes:
+        method: "random" (Algorithm 1 of arXiv 2502.20396), "cma" (CMA-ES, block by block) or "gauss_newton".
+        steps: batches of candidates for random, generations for cma, at most that many iterations for gauss_newton.
+        candidates: parameter sets simulated side by side; gauss_newton takes as many as its derivatives need.
+        window_s: length of the stretch of the log that is simulated, s; null for all of it.
+        sigma: cma: first standard deviation, as a share of the bounds.
+        tolerance: gauss_newton: stops when a step improves the mean log likelihood of a row by less.
+    """
+
+    method: Literal["random", "cma", "gauss_newton"]
+    steps: int
+    candidates: int = 32
+    window_s: float | None = None
+    sigma: float = 0.1
+    tolerance: float = 1e-3
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        require(self.steps >= 1, "steps", self.steps, "at least 1")
+        require(self.candidates >= 4, "candidates", self.candidates, "at least 4")
+        require(self.window_s is None or self.window_s >= 2, "window_s", self.window_s, "at least 2, or null")
+        require(0 < self.sigma <= 1, "sigma", self.sigma, "above 0, up to 1")
+        require(self.tolerance >= 0, "tolerance", self.tolerance, "0 or more")
+
+
+class Search(Protocol):
+    """A search under way. It holds no simulator, so that it can be stored between two steps and go on.
+
+    Attributes:
+        x: (P,) the best so far.
+        mse: its mean squared error over all joints in the stretch that is searched, rad^2.
+        count: steps taken.
+        done: whether it has ended.
+    """
+
+    x: np.ndarray
+    mse: float
+    count: int
+    done: bool
+
+    def step(self, problem: Problem) -> None:
+        """Take one step on the problem, or a part of it that is always the same."""
+        ...
+
+
+def make_search(settings: SearchSettings, problem: Problem, x: np.ndarray, seed: int) -> Search:
+    """Begin a search at x (P,)."""
+    from real2sim.search.cma import CmaSearch
+    from real2sim.search.gauss_newton import GaussNewton
+    from real2sim.search.random import RandomSearch
+
+    if settings.method == "random":
+        return RandomSearch(settings, x, seed)
+    if settings.method == "cma":
+        return CmaSearch(settings, problem, x, seed)
+    return GaussNewton(settings, x)

@@ -1,0 +1,135 @@
+"""Gauss-Newton with Levenberg's damping: derivatives and trial steps are candidates of a batch.
+
+Parameters of one colour move different joints, so one simulation gives the derivative by all of them: 200 parameters
+of two arms and two hands take some 50 simulations. Every block then tries the same ladder of dampings in one
+more batch and keeps its own best, so that a block that is difficult does not hold the others back.
+
+`mujoco.sysid.optimize` solves the same least squares problem with one simulation for each parameter and one damping
+for all of them; what is said about confidence comes from its `calculate_intervals` (`real2sim.confidence`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from real2sim.problem import FLOOR, ROWS_PER_SAMPLE, Problem, Residuals
+from real2sim.search.base import SearchSettings
+from real2sim.space import SearchSpace
+
+DAMPINGS = np.array([1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 1e3])
+# Largest step of a parameter, as a share of its bounds.
+LARGEST_STEP = 0.3
+# Disturbance of a parameter for its derivative, as a share of its bounds.
+DISTURBANCE = 0.005
+
+
+@dataclass(frozen=True)
+class Linearization:
+    """The problem near a point.
+
+    Attributes:
+        residuals: at the point, K = 1.
+        jacobian: for each joint of the log, (A, 2, T) derivatives of its channels by the parameters that move it.
+        active: for each joint, (A,) which parameters those are.
+    """
+
+    residuals: Residuals
+    jacobian: list[np.ndarray]
+    active: list[np.ndarray]
+
+
+def linearize(problem: Problem, x: np.ndarray) -> Linearization:
+    """Derivatives by every parameter at x (P,), from one batch; zero where a disturbed simulation diverged."""
+    space = problem.space
+    step = DISTURBANCE * (space.high - space.low)
+    step = np.where(x + step > space.high, -step, step)
+    batch = np.repeat(x[None], int(space.colours.max()) + 2, axis=0)
+    simulated = np.flatnonzero(space.colours >= 0)
+    batch[1 + space.colours[simulated], simulated] += step[simulated]
+    residuals = problem.residuals(batch)
+    error, centre = residuals.error, residuals.error[0]
+    jacobian, active = [], []
+    for joint in range(len(problem.log.joints)):
+        members = np.flatnonzero(space.joint_mask[:, joint])
+        rows = np.zeros((len(members), centre.shape[0], centre.shape[2]))
+        for row, p in zip(rows, members, strict=True):
+            if space.measured[p]:
+                row[0] = 1.0  # a bias is added to what is measured, and to nothing else
+            else:
+                row[:] = (error[1 + space.colours[p], :, joint] - centre[:, joint]) / step[p]
+        jacobian.append(np.nan_to_num(rows, posinf=0.0, neginf=0.0))
+        active.append(members)
+    return Linearization(Residuals(residuals.error[:1], residuals.has_effort), jacobian, active)
+
+
+def normal_equations(
+    space: SearchSpace, near: Linearization, rows: np.ndarray, x: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Gradient (P,) and Gauss-Newton matrix (P, P) of half the cost.
+
+    Args:
+        space: the space.
+        near: the problem near x.
+        rows: (2, J) how many rows count as one sample.
+        x: (P,).
+    """
+    mse = np.maximum(near.residuals.mse[0], FLOOR[:, None])
+    gradient = (x - space.start) / space.prior**2
+    matrix = np.diag(1.0 / space.prior**2)
+    for joint, (jacobian, members) in enumerate(zip(near.jacobian, near.active, strict=True)):
+        for channel in range(2 if near.residuals.has_effort else 1):
+            weight = 1.0 / (mse[channel, joint] * rows[channel, joint])
+            derivative = jacobian[:, channel]
+            matrix[np.ix_(members, members)] += weight * derivative @ derivative.T
+            gradient[members] += weight * derivative @ near.residuals.error[0, channel, joint].astype(float)
+    return gradient, matrix
+
+
+class GaussNewton:
+    """The search; see the module."""
+
+    def __init__(self, settings: SearchSettings, x: np.ndarray) -> None:
+        self.settings, self.x, self.mse = settings, x.copy(), np.inf
+        self.count, self.done = 0, False
+
+    def step(self, problem: Problem) -> None:
+        """See `Search`."""
+        space = problem.space
+        self.x = np.clip(self.x, space.low, space.high)
+        near = linearize(problem, self.x)
+        rows = np.full(near.residuals.mse[0].shape, ROWS_PER_SAMPLE)
+        gradient, matrix = normal_equations(space, near, rows, self.x)
+        trials = np.repeat(self.x[None], len(DAMPINGS), axis=0)
+        for block in space.blocks:
+            for trial, damping in zip(trials, DAMPINGS, strict=True):
+                trial[block] += _step(space, block, gradient, matrix, damping, self.x)
+        before = problem.costs(near.residuals, self.x[None])[0]
+        tried = problem.residuals(trials)
+        after = problem.costs(tried, trials)
+        for b, block in enumerate(space.blocks):
+            best = int(np.argmin(after[:, b]))
+            if after[best, b] < before[b]:
+                self.x[block] = trials[best, block]
+        self.mse = float(np.minimum(near.residuals.mse[0, 0], tried.mse[:, 0].min(axis=0)).mean())
+        self.count += 1
+        gain = np.maximum(before - after.min(axis=0), 0.0).sum() / (problem.samples * len(problem.log.joints))
+        self.done = bool(self.count >= self.settings.steps or gain < self.settings.tolerance)
+
+
+def _step(
+    space: SearchSpace, block: np.ndarray, gradient: np.ndarray, matrix: np.ndarray, damping: float, x: np.ndarray
+) -> np.ndarray:
+    """Change of a block's parameters, within bounds: those that would leave theirs stay on them."""
+    span = (space.high - space.low)[block]
+    low, high, slope = space.low[block] - x[block], space.high[block] - x[block], gradient[block]
+    free = ~(((low >= 0) & (slope > 0)) | ((high <= 0) & (slope < 0)))
+    change = np.zeros(len(block))
+    if free.any():
+        part = matrix[np.ix_(block[free], block[free])]
+        diagonal = np.diag(part)
+        damped = part + damping * np.diag(diagonal + 1e-9 * diagonal.max() + 1e-12)
+        change[free] = -np.linalg.lstsq(damped, slope[free], rcond=None)[0]
+    change = np.clip(change, -LARGEST_STEP * span, LARGEST_STEP * span)
+    return np.clip(change, low, high)

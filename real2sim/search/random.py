@@ -1,0 +1,40 @@
+"""Random search: Algorithm 1 of arXiv 2502.20396."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from real2sim.problem import Problem
+from real2sim.search.base import SearchSettings
+
+
+class RandomSearch:
+    """Samples sets of parameters evenly within their bounds and keeps the one with the least tracking error.
+
+    Attributes:
+        samples: (n, P) every set that was tried.
+        errors: (n,) mean squared error of each, rad^2; inf where the simulation diverged.
+    """
+
+    def __init__(self, settings: SearchSettings, x: np.ndarray, seed: int) -> None:
+        self.settings, self.x, self.mse = settings, x, np.inf
+        self.count, self.done = 0, False
+        self.samples, self.errors = np.empty((0, len(x))), np.empty(0)
+        self._rng = np.random.default_rng(seed)
+
+    def step(self, problem: Problem) -> None:
+        """See `Search`."""
+        samples = problem.space.random(self.settings.candidates, self._rng)
+        errors = problem.residuals(samples).position_mse()
+        self.samples, self.errors = np.concatenate([self.samples, samples]), np.concatenate([self.errors, errors])
+        best = int(np.argmin(self.errors))
+        if np.isfinite(self.errors[best]):
+            self.x, self.mse = self.samples[best], float(self.errors[best])
+        self.count += 1
+        self.done = self.count >= self.settings.steps
+
+    def ranked(self, share: float) -> np.ndarray:
+        """The set (P,) at a share of the ranking by error: 0 best, 0.5 median, 1 the worst that did not fail."""
+        finite = np.flatnonzero(np.isfinite(self.errors))
+        order = finite[np.argsort(self.errors[finite])]
+        return self.samples[order[round(share * (len(order) - 1))]]

@@ -1,0 +1,295 @@
+"""The search space: which constants of a robot are free, which move together, and within what bounds.
+
+Constants go by the names of `dexsim.parameters`. A free parameter is one number: of one joint or link, or shared by all
+that are tied. Positive ones are searched by their logarithm, so that bounds and priors are factors; a link's inertia
+follows its mass and is scaled as a whole, so that it stays that of a rigid body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from typing import Literal
+
+import numpy as np
+
+from dexsim import parameters
+from dexsim.errors import UserError, require, unknown
+from dexsim.robots import RobotSpec, constants, labels, with_constants
+from dexsim.robots.constants import OWNERS
+from dexsim.robots.spec import optional_side
+
+Tie = Literal["none", "mirror", "fingers", "part", "side", "all"]
+LOG_NAMES = frozenset(
+    {
+        "joint_stiffness", "joint_damping", "joint_armature", "joint_friction", "joint_effort", "joint_lag",
+        "link_mass", "link_inertia",
+    }
+)  # fmt: skip
+# What only the sensors add: its effect on the residual is known without a simulation.
+MEASURED = "joint_bias"
+
+
+@dataclass(frozen=True)
+class FreeSettings:
+    """How one constant is searched.
+
+    Attributes:
+        tie: what shares one value: "none" nothing, "mirror" left and right, "fingers" the four fingers of a hand,
+            "part" an arm or a hand, "side" an arm with its hand, "all" everything.
+        bounds: lowest and highest: as factors of the start for positive constants, else as they are.
+        start: where the search starts, or pattern of names -> that, the first that fits; null for the robot's own.
+        prior: standard deviation around the start: of the logarithm for positive constants, else in the constant's
+            unit; null for none.
+        only: patterns of the joints' or links' names, those of axes with ".x", ".y" or ".z".
+    """
+
+    bounds: tuple[float, float]
+    tie: Tie = "none"
+    start: float | dict[str, float] | None = None
+    prior: float | None = None
+    only: tuple[str, ...] = ("*",)
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that are none."""
+        require(self.bounds[0] < self.bounds[1], "bounds", list(self.bounds), "[low, high] with low < high")
+        require(self.prior is None or self.prior > 0, "prior", self.prior, "positive, or null")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One free number.
+
+    Attributes:
+        constant: the constant's name.
+        label: what it is of: a joint, a link, or what its tie shares.
+        members: indices among the constant's values.
+        start: value where the search starts.
+        low: lowest value.
+        high: highest value.
+        prior: standard deviation as in `FreeSettings`, or None.
+        joints: (J,) bool, which of the log's joints it moves.
+    """
+
+    constant: str
+    label: str
+    members: tuple[int, ...]
+    start: float
+    low: float
+    high: float
+    prior: float | None
+    joints: np.ndarray = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Constant and label."""
+        return f"{self.constant}/{self.label}"
+
+    @property
+    def is_log(self) -> bool:
+        """Whether it is searched by its logarithm."""
+        return self.constant in LOG_NAMES
+
+    @property
+    def unit(self) -> str:
+        """SI unit."""
+        return parameters.PARAMETERS[self.constant].unit
+
+    def value(self, x: np.ndarray) -> np.ndarray:
+        """Physical value from the searched one."""
+        return np.exp(x) if self.is_log else x
+
+    def searched(self, value: float) -> float:
+        """Searched value from the physical one."""
+        return float(np.log(value)) if self.is_log else float(value)
+
+
+class SearchSpace:
+    """P free parameters of a robot, as vectors x (..., P).
+
+    Args:
+        robot: the robot; what is not searched stays as it is here.
+        settings: name of a constant -> how it is searched; the others stay as they are.
+        logged: the joints that the logs have, in their order.
+        moved: (J,) bool, which of them moved; parameters of joints that did not are left out.
+
+    Raises:
+        UserError: for a constant that there is none of, or bounds that a start does not lie in.
+
+    Attributes:
+        robot: the robot at the start of the search.
+        parameters: the P free parameters.
+        low: (P,) lowest values, as they are searched: of positive constants by their logarithm.
+        high: (P,) highest.
+        start: (P,) where the search starts.
+        prior: (P,) standard deviations around the start, inf for none.
+        joint_mask: (P, J) which of the log's joints each moves.
+        measured: (P,) which only the sensors add: their effect on the residual is known without a simulation.
+        blocks: sets of parameters that share no joint, as indices.
+        colours: (P,) which can be disturbed in the same simulation, since they move different joints; -1 for none.
+    """
+
+    def __init__(
+        self, robot: RobotSpec, settings: Mapping[str, FreeSettings], logged: Collection[str], moved: np.ndarray
+    ) -> None:
+        self._nominal, self.joints, self.moved = robot, tuple(logged), np.asarray(moved, dtype=bool)
+        self._own = constants(robot)
+        chains = _chains(robot)
+        self.parameters: tuple[Parameter, ...] = tuple(
+            parameter for name, how in settings.items() for parameter in self._free(name, how, chains)
+        )
+        if not self.parameters:
+            raise UserError("nothing to search: no free parameter is of a joint that moved in the log")
+        self.low = np.array([p.searched(p.low) for p in self.parameters])
+        self.high = np.array([p.searched(p.high) for p in self.parameters])
+        self.start = np.array([p.searched(p.start) for p in self.parameters])
+        self.prior = np.array([np.inf if p.prior is None else p.prior for p in self.parameters])
+        self.joint_mask = np.array([p.joints for p in self.parameters])
+        self.measured = np.array([p.constant == MEASURED for p in self.parameters])
+        start = {name: value[0] for name, value in self.values(self.start).items()}
+        self.robot = with_constants(robot, start)
+        self.blocks = _blocks(self.joint_mask)
+        self.colours = _colours(self.joint_mask, ~self.measured)
+
+    def __len__(self) -> int:
+        """P."""
+        return len(self.parameters)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Constants with a free parameter."""
+        return tuple(dict.fromkeys(p.constant for p in self.parameters))
+
+    def values(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """Constants (K, k) by name from vectors (K, P): all of those that are searched, tied ones alike."""
+        x = np.atleast_2d(x)
+        values = {name: np.repeat(self._start_values(name)[None], len(x), axis=0) for name in self.names}
+        for i, parameter in enumerate(self.parameters):
+            values[parameter.constant][:, parameter.members] = parameter.value(x[:, i])[:, None]
+        return values
+
+    def random(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Vectors (count, P), even within the bounds."""
+        return rng.uniform(self.low, self.high, (count, len(self)))
+
+    def _start_values(self, name: str) -> np.ndarray:
+        return self._own[name].copy()
+
+    def _free(self, name: str, how: FreeSettings, chains: Mapping[str, int]) -> list[Parameter]:
+        if name not in OWNERS:
+            raise unknown(f"real2sim.space: no constant named {name!r}", name, OWNERS)
+        groups: dict[str, list[int]] = {}
+        known = labels(self._nominal, name)
+        moved = {chains[joint] for joint, moves in zip(self.joints, self.moved, strict=True) if moves}
+        for index, label in enumerate(known):
+            item = label.partition(".")[0]
+            own = item not in self.joints or self.moved[self.joints.index(item)]
+            if chains.get(item) in moved and own and any(fnmatch(label, pattern) for pattern in how.only):
+                groups.setdefault(_TIES[how.tie](label), []).append(index)
+        return [self._parameter(name, how, known, label, group, chains) for label, group in groups.items()]
+
+    def _parameter(
+        self,
+        name: str,
+        how: FreeSettings,
+        known: tuple[str, ...],
+        label: str,
+        group: list[int],
+        chains: Mapping[str, int],
+    ) -> Parameter:
+        start = _start(how, label, float(self._own[name][group[0]]))
+        low, high = (bound * start for bound in how.bounds) if name in LOG_NAMES else how.bounds
+        hard_low, hard_high = parameters.PARAMETERS[name].bounds
+        low, high = max(low, hard_low), min(high, hard_high)
+        where = f"real2sim.space.{name}: start {start:g} of {label}"
+        if not low <= start <= high or (name in LOG_NAMES and low <= 0):
+            raise UserError(f"{where} must lie within {low:g} to {high:g} {parameters.PARAMETERS[name].unit}")
+        touched = {chains[known[i].partition(".")[0]] for i in group}
+        joints = np.array([chains[joint] in touched for joint in self.joints]) & self.moved
+        if name == MEASURED:
+            joints &= np.isin(self.joints, [known[i] for i in group])
+        return Parameter(name, label or "all", tuple(group), start, low, high, how.prior, joints)
+
+
+def _start(how: FreeSettings, label: str, own: float) -> float:
+    if isinstance(how.start, dict):
+        return next((value for pattern, value in how.start.items() if fnmatch(label, pattern)), own)
+    return own if how.start is None else how.start
+
+
+def _chains(robot: RobotSpec) -> dict[str, int]:
+    """Joints and links -> the chain that they move with: an arm as far as the palm, or a finger.
+
+    Joints of a chain move each other. A finger of a few grams moves its arm by nothing that can be measured; what the
+    arm does to a finger is in every simulation, but left out of which parameter is told by which joint.
+    """
+    chain: dict[str, int] = {}
+    palms = {palm.link for palm in robot.palms}
+    for joint in robot.joints:  # parents come first
+        above = chain.get(joint.parent)
+        if above is None or joint.parent in palms:
+            above = len(chain)
+            if joint.name not in robot.joint_names:
+                continue
+        chain[joint.name] = chain[joint.child] = above
+    return chain
+
+
+def _side(label: str) -> str:
+    return optional_side(label) or ""
+
+
+def _bare(label: str) -> str:
+    """A label without its side."""
+    for prefix in ("left_", "right_", "L_", "R_"):
+        label = label.removeprefix(prefix)
+    return label
+
+
+def _part(label: str) -> str:
+    kind = "hand" if label.startswith(("L_", "R_")) else "arm"
+    return f"{_side(label)}_{kind}"
+
+
+def _finger(label: str) -> str:
+    digit = label.split("_")[1] if label.startswith(("L_", "R_")) else ""
+    fingers = ("index", "middle", "ring", "pinky")
+    return label.replace(digit, "fingers", 1) if digit in fingers else label
+
+
+_TIES: dict[str, Callable[[str], str]] = {
+    "none": lambda label: label,
+    "mirror": _bare,
+    "fingers": _finger,
+    "part": _part,
+    "side": _side,
+    "all": lambda label: "",
+}
+
+
+def _blocks(mask: np.ndarray) -> list[np.ndarray]:
+    """Parameters that share no joint with others can be searched apart: indices of each such block."""
+    left, blocks = set(range(len(mask))), []
+    while left:
+        block = {left.pop()}
+        joints = mask[list(block)].any(axis=0)
+        while grown := {i for i in left if (mask[i] & joints).any()}:
+            block |= grown
+            left -= grown
+            joints = mask[list(block)].any(axis=0)
+        blocks.append(np.array(sorted(block)))
+    return sorted(blocks, key=lambda block: int(block[0]))
+
+
+def _colours(mask: np.ndarray, simulated: np.ndarray) -> np.ndarray:
+    """(P,) which parameters can be disturbed in the same simulation, since they move different joints; -1 for none."""
+    colours = np.full(len(mask), -1)
+    taken: list[np.ndarray] = []
+    for i in sorted(np.flatnonzero(simulated), key=lambda i: -int(mask[i].sum())):
+        colour = next((c for c, joints in enumerate(taken) if not (joints & mask[i]).any()), len(taken))
+        if colour == len(taken):
+            taken.append(np.zeros(mask.shape[1], dtype=bool))
+        taken[colour] |= mask[i]
+        colours[i] = colour
+    return colours
