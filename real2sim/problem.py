@@ -8,14 +8,15 @@ squared distance.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dexsim.backends import BackendSettings
 from real2sim.joint_log import JointLog
-from real2sim.replay import Replay
-from real2sim.space import SearchSpace
+from real2sim.replay import Replay, Replayed
+from real2sim.space import Block, SearchSpace
 
 # Rows that are left out at the start, s: nobody knows how a robot got where it stands.
 WARM_UP = 0.5
@@ -65,6 +66,17 @@ class Problem:
         if not self._rows.any():
             self._rows = log.valid
 
+    def on(self, log: JointLog) -> Problem:
+        """The same space on another log, on the same simulators."""
+        other = Problem(log, self.space, self._settings)
+        other._replays = self._replays
+        return other
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(T,) bool, which rows of the log count."""
+        return self._rows
+
     @property
     def samples(self) -> float:
         """How many independent rows a channel has."""
@@ -85,18 +97,27 @@ class Problem:
         if seconds is None or seconds >= self.log.duration - 1.0:
             return self
         start = _liveliest(self.log, seconds)
-        other = Problem(self.log.part(start, start + seconds), self.space, self._settings)
-        other._replays = self._replays
-        return other
+        return self.on(self.log.part(start, start + seconds))
 
     def residuals(self, x: np.ndarray) -> Residuals:
         """What vectors (K, P) of free parameters leave unexplained."""
-        count = len(x)
-        if count not in self._replays:
-            self._replays[count] = Replay(self.space.robot, count, self._settings)
-        replayed = self._replays[count].run(self.log, self.space.values(x))
+        return self.compare(self.replay(self.space.values(x)))
+
+    def replay(self, values: Mapping[str, np.ndarray]) -> Replayed:
+        """What robots with constants (K, k) by name do; all that are searched must be there."""
+        return self.simulator(len(next(iter(values.values())))).run(self.log, values)
+
+    def simulator(self, copies: int) -> Replay:
+        """So many simulated robots; they are built once."""
+        if copies not in self._replays:
+            self._replays[copies] = Replay(self.space.robot, copies, self._settings)
+        return self._replays[copies]
+
+    def compare(self, replayed: Replayed) -> Residuals:
+        """Residuals of what K robots did."""
         has_effort = self.log.effort is not None
-        error = np.zeros((count, 2, len(self.log.joints), int(self._rows.sum())), dtype=np.float32)
+        shape = (len(replayed.position), 2, len(self.log.joints), int(self._rows.sum()))
+        error = np.zeros(shape, dtype=np.float32)
         measured = ((replayed.position, self.log.position), (replayed.effort, self.log.effort))
         for channel, (simulated, real) in enumerate(measured):
             if real is not None:
@@ -104,16 +125,15 @@ class Problem:
                 error[:, channel] = rows.transpose(0, 2, 1)
         return Residuals(error, has_effort)
 
-    def costs(self, residuals: Residuals, x: np.ndarray) -> np.ndarray:
-        """Twice the negative log likelihood of candidates, (K, B) for each block of the space."""
+    def costs(self, residuals: Residuals, x: np.ndarray, blocks: Sequence[Block]) -> np.ndarray:
+        """Twice the negative log likelihood of candidates x (K, P), (K, B) for each block."""
         mse = residuals.mse
         channels = self.samples * np.log(np.maximum(mse, FLOOR[:, None])) * [[1.0], [float(residuals.has_effort)]]
         joints = channels.sum(axis=1)
         prior = ((x - self.space.start) / self.space.prior) ** 2
-        costs = np.empty((len(x), len(self.space.blocks)))
-        for b, block in enumerate(self.space.blocks):
-            mask = self.space.joint_mask[block].any(axis=0)
-            costs[:, b] = joints[:, mask].sum(axis=1) + prior[:, block].sum(axis=1)
+        costs = np.empty((len(x), len(blocks)))
+        for b, block in enumerate(blocks):
+            costs[:, b] = joints[:, block.joints].sum(axis=1) + prior[:, block.members].sum(axis=1)
         return np.where(np.isfinite(costs), costs, np.inf)
 
 

@@ -105,6 +105,19 @@ class Parameter:
         return float(np.log(value)) if self.is_log else float(value)
 
 
+@dataclass(frozen=True)
+class Block:
+    """Parameters that are judged together, by some joints.
+
+    Attributes:
+        members: indices of the parameters.
+        joints: (J,) bool, which of the log's joints judge them.
+    """
+
+    members: np.ndarray
+    joints: np.ndarray
+
+
 class SearchSpace:
     """P free parameters of a robot, as vectors x (..., P).
 
@@ -120,13 +133,16 @@ class SearchSpace:
     Attributes:
         robot: the robot at the start of the search.
         parameters: the P free parameters.
+        left_out: constant and joint or link -> why it stays at the robot's own value.
         low: (P,) lowest values, as they are searched: of positive constants by their logarithm.
         high: (P,) highest.
         start: (P,) where the search starts.
         prior: (P,) standard deviations around the start, inf for none.
         joint_mask: (P, J) which of the log's joints each moves.
         measured: (P,) which only the sensors add: their effect on the residual is known without a simulation.
-        blocks: sets of parameters that share no joint, as indices.
+        blocks: sets of parameters that share no joint with each other; they can be searched apart.
+        rounds: smaller blocks, that do so as long as the others rest: in one round what each joint has for itself, in
+            the other what joints share.
         colours: (P,) which can be disturbed in the same simulation, since they move different joints; -1 for none.
     """
 
@@ -136,6 +152,7 @@ class SearchSpace:
         self._nominal, self.joints, self.moved = robot, tuple(logged), np.asarray(moved, dtype=bool)
         self._own = constants(robot)
         chains = _chains(robot)
+        self.left_out: dict[str, str] = {}
         self.parameters: tuple[Parameter, ...] = tuple(
             parameter for name, how in settings.items() for parameter in self._free(name, how, chains)
         )
@@ -149,7 +166,8 @@ class SearchSpace:
         self.measured = np.array([p.constant == MEASURED for p in self.parameters])
         start = {name: value[0] for name, value in self.values(self.start).items()}
         self.robot = with_constants(robot, start)
-        self.blocks = _blocks(self.joint_mask)
+        self.blocks = _blocks(np.arange(len(self)), self.joint_mask)
+        self.rounds = self._rounds()
         self.colours = _colours(self.joint_mask, ~self.measured)
 
     def __len__(self) -> int:
@@ -169,9 +187,23 @@ class SearchSpace:
             values[parameter.constant][:, parameter.members] = parameter.value(x[:, i])[:, None]
         return values
 
+    def constants(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """All constants of the robot with free parameters x (P,), those that are not searched among them."""
+        return constants(with_constants(self.robot, {name: value[0] for name, value in self.values(x).items()}))
+
     def random(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """Vectors (count, P), even within the bounds."""
         return rng.uniform(self.low, self.high, (count, len(self)))
+
+    def _rounds(self) -> list[list[Block]]:
+        own = np.full(len(self), -1)
+        for i, parameter in enumerate(self.parameters):
+            if OWNERS[parameter.constant] == "command" and len(parameter.members) == 1:
+                own[i] = self.joints.index(parameter.label)
+        single = np.eye(len(self.joints), dtype=bool)
+        apart = [Block(np.flatnonzero(own == joint), single[joint]) for joint in np.unique(own[own >= 0])]
+        shared = np.flatnonzero(own < 0)
+        return [blocks for blocks in (apart, _blocks(shared, self.joint_mask[shared])) if blocks]
 
     def _start_values(self, name: str) -> np.ndarray:
         return self._own[name].copy()
@@ -184,9 +216,13 @@ class SearchSpace:
         moved = {chains[joint] for joint, moves in zip(self.joints, self.moved, strict=True) if moves}
         for index, label in enumerate(known):
             item = label.partition(".")[0]
-            own = item not in self.joints or self.moved[self.joints.index(item)]
-            if chains.get(item) in moved and own and any(fnmatch(label, pattern) for pattern in how.only):
+            if not any(fnmatch(label, pattern) for pattern in how.only):
+                continue
+            still = item in self.joints and not self.moved[self.joints.index(item)]
+            if chains.get(item) in moved and not still and (item in self.joints or OWNERS[name] != "command"):
                 groups.setdefault(_TIES[how.tie](label), []).append(index)
+            else:
+                self.left_out[f"{name}/{label}"] = "never moved" if still else "no joint that moved tells it"
         return [self._parameter(name, how, known, label, group, chains) for label, group in groups.items()]
 
     def _parameter(
@@ -268,8 +304,8 @@ _TIES: dict[str, Callable[[str], str]] = {
 }
 
 
-def _blocks(mask: np.ndarray) -> list[np.ndarray]:
-    """Parameters that share no joint with others can be searched apart: indices of each such block."""
+def _blocks(indices: np.ndarray, mask: np.ndarray) -> list[Block]:
+    """Groups of `indices` that share no joint by the rows of `mask`."""
     left, blocks = set(range(len(mask))), []
     while left:
         block = {left.pop()}
@@ -278,8 +314,8 @@ def _blocks(mask: np.ndarray) -> list[np.ndarray]:
             block |= grown
             left -= grown
             joints = mask[list(block)].any(axis=0)
-        blocks.append(np.array(sorted(block)))
-    return sorted(blocks, key=lambda block: int(block[0]))
+        blocks.append(Block(indices[sorted(block)], np.asarray(joints)))
+    return sorted(blocks, key=lambda block: int(block.members[0]))
 
 
 def _colours(mask: np.ndarray, simulated: np.ndarray) -> np.ndarray:

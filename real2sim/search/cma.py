@@ -1,4 +1,4 @@
-"""CMA-ES, block by block: one for each block of the space, all on the same simulations."""
+"""CMA-ES, block by block: one for each block of parameters, all on the same simulations."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import numpy as np
 from real2sim.problem import Problem
 from real2sim.search.base import SearchSettings
 
+WORST = 1e12  # cost of a candidate that diverged
+
 
 class CmaSearch:
-    """Each candidate of the batch holds one proposal of every block; they share no joint, so each is told its own cost.
+    """Each candidate of a batch holds one proposal of every block, and each block is told its own cost.
 
-    The best so far takes part in every generation as the last candidate: what one block finds is judged beside the
-    others' best, and a search never ends worse than it began.
+    Generations take turns (`SearchSpace.rounds`): in one every joint's own parameters change, in the next what joints
+    share. The best so far takes part as the last candidate of each: what a block finds is judged beside it.
     """
 
     def __init__(self, settings: SearchSettings, problem: Problem, x: np.ndarray, seed: int) -> None:
@@ -22,32 +24,35 @@ class CmaSearch:
         self.count, self.done = 0, False
         space = problem.space
         self._low, self._span = space.low, space.high - space.low
-        self._blocks = space.blocks
         unit = np.clip((x - self._low) / self._span, 0.0, 1.0)
         self._engines = [
-            CMA(
-                mean=unit[block],
-                sigma=settings.sigma,
-                bounds=np.tile([0.0, 1.0], (len(block), 1)),
-                population_size=settings.candidates - 1,
-                seed=seed + b,
-            )
-            for b, block in enumerate(self._blocks)
+            [
+                CMA(
+                    mean=unit[block.members],
+                    sigma=settings.sigma,
+                    bounds=np.tile([0.0, 1.0], (len(block.members), 1)),
+                    population_size=settings.candidates - 1,
+                    seed=seed + int(block.members[0]),
+                )
+                for block in blocks
+            ]
+            for blocks in space.rounds
         ]
 
     def step(self, problem: Problem) -> None:
         """See `Search`."""
-        units = np.empty((self.settings.candidates, len(self.x)))
-        for block, engine in zip(self._blocks, self._engines, strict=True):
-            units[:-1, block] = [engine.ask() for _ in range(engine.population_size)]
-        x = self._low + units * self._span
-        x[-1] = self.x
+        turn = self.count % len(self._engines)
+        blocks, engines = problem.space.rounds[turn], self._engines[turn]
+        others = self.settings.candidates - 1
+        x = np.repeat(self.x[None], self.settings.candidates, axis=0)
+        units = [np.array([engine.ask() for _ in range(others)]) for engine in engines]
+        for block, unit in zip(blocks, units, strict=True):
+            x[:-1, block.members] = self._low[block.members] + unit * self._span[block.members]
         residuals = problem.residuals(x)
-        costs = problem.costs(residuals, x)
-        for b, (block, engine) in enumerate(zip(self._blocks, self._engines, strict=True)):
-            worst = 1e12  # of a candidate that diverged
-            engine.tell([(units[k, block], float(min(costs[k, b], worst))) for k in range(engine.population_size)])
-            self.x[block] = x[int(np.argmin(costs[:, b])), block]
-        self.mse = float(residuals.mse[:, 0].min(axis=0).mean())
+        costs = np.minimum(problem.costs(residuals, x, blocks), WORST)
+        for block, engine, unit, cost in zip(blocks, engines, units, costs.T, strict=True):
+            engine.tell([(unit[k], float(cost[k])) for k in range(others)])
+            self.x[block.members] = x[int(np.argmin(cost)), block.members]
+        self.mse = float(residuals.position_mse()[-1])
         self.count += 1
         self.done = self.count >= self.settings.steps

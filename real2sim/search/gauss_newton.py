@@ -40,12 +40,21 @@ class Linearization:
     active: list[np.ndarray]
 
 
+def batch_size(space: SearchSpace) -> int:
+    """Simulations of one iteration: the point, its disturbances, and the trial steps."""
+    return 1 + _num_disturbed(space) + len(DAMPINGS)
+
+
+def _num_disturbed(space: SearchSpace) -> int:
+    return int(space.colours.max()) + 1
+
+
 def linearize(problem: Problem, x: np.ndarray) -> Linearization:
     """Derivatives by every parameter at x (P,), from one batch; zero where a disturbed simulation diverged."""
     space = problem.space
     step = DISTURBANCE * (space.high - space.low)
     step = np.where(x + step > space.high, -step, step)
-    batch = np.repeat(x[None], int(space.colours.max()) + 2, axis=0)
+    batch = np.repeat(x[None], _num_disturbed(space) + 1, axis=0)
     simulated = np.flatnonzero(space.colours >= 0)
     batch[1 + space.colours[simulated], simulated] += step[simulated]
     residuals = problem.residuals(batch)
@@ -104,14 +113,14 @@ class GaussNewton:
         trials = np.repeat(self.x[None], len(DAMPINGS), axis=0)
         for block in space.blocks:
             for trial, damping in zip(trials, DAMPINGS, strict=True):
-                trial[block] += _step(space, block, gradient, matrix, damping, self.x)
-        before = problem.costs(near.residuals, self.x[None])[0]
+                trial[block.members] += _step(space, block.members, gradient, matrix, damping, self.x)
+        before = problem.costs(near.residuals, self.x[None], space.blocks)[0]
         tried = problem.residuals(trials)
-        after = problem.costs(tried, trials)
+        after = problem.costs(tried, trials, space.blocks)
         for b, block in enumerate(space.blocks):
             best = int(np.argmin(after[:, b]))
             if after[best, b] < before[b]:
-                self.x[block] = trials[best, block]
+                self.x[block.members] = trials[best, block.members]
         self.mse = float(np.minimum(near.residuals.mse[0, 0], tried.mse[:, 0].min(axis=0)).mean())
         self.count += 1
         gain = np.maximum(before - after.min(axis=0), 0.0).sum() / (problem.samples * len(problem.log.joints))

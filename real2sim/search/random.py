@@ -35,6 +35,13 @@ class RandomSearch:
 
     def ranked(self, share: float) -> np.ndarray:
         """The set (P,) at a share of the ranking by error: 0 best, 0.5 median, 1 the worst that did not fail."""
+        return self.samples[self._rank(share)]
+
+    def error(self, share: float) -> float:
+        """The mean squared error of that set, rad^2."""
+        return float(self.errors[self._rank(share)])
+
+    def _rank(self, share: float) -> int:
         finite = np.flatnonzero(np.isfinite(self.errors))
         order = finite[np.argsort(self.errors[finite])]
-        return self.samples[order[round(share * (len(order) - 1))]]
+        return int(order[round(share * (len(order) - 1))])

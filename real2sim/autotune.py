@@ -1,0 +1,207 @@
+"""Fit the simulator to a log of the real robot: constants that reproduce it, and how sure they are.
+
+Writes `tuned.yaml`, which trains with `robot.tuned=<path>`, the sets that random search ranked in the middle and last
+(`median.yaml`, `worst.yaml`), `parameters.csv` with intervals, `curve.csv`, `result.json` and `report.html`. Ctrl-C or
+a crash loses at most one step: go on with `resume=<run folder>`.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from dexsim import settings
+from dexsim.backends import BackendSettings
+from dexsim.errors import UserError, require
+from dexsim.robots import RobotSpec, constants, load_robot
+from dexsim.runs import RunFolder, atomic_write
+from real2sim import report, throughput
+from real2sim.confidence import assess
+from real2sim.fit import Fit
+from real2sim.joint_log import JointLog
+from real2sim.judgement import judge
+from real2sim.log import load_log
+from real2sim.outcome import ALGORITHM_1, NOMINAL, TUNED, Outcome, record, write_files
+from real2sim.problem import Problem
+from real2sim.search import SearchSettings
+from real2sim.search.random import RandomSearch
+from real2sim.space import FreeSettings, SearchSpace
+
+_log = logging.getLogger(__name__)
+
+FIT, RANDOM = "fit.pkl", "random.pkl"
+HELDOUT_SHARE = 0.2
+SHORTEST_S = 10.0
+
+
+@dataclass(frozen=True)
+class Real2SimSettings:
+    """Config section `real2sim`.
+
+    Attributes:
+        space: constants that are searched, and how.
+        stages: searches, one after the other.
+    """
+
+    space: dict[str, FreeSettings]
+    stages: list[SearchSettings]
+
+    def __post_init__(self) -> None:
+        """Refuse a fit without stages."""
+        require(len(self.stages) > 0, "stages", [], "one or more")
+
+
+@dataclass(frozen=True)
+class AutotuneSettings:
+    """Config of `dexsim autotune`.
+
+    Attributes:
+        log: what to fit to.
+        robot: section of the robot that the search starts from.
+        real2sim: space and stages.
+        backend: section of the simulator.
+        heldout: logs that the fit never sees; None sets the last fifth of `log` aside.
+        units: of all angles, "rad" or "deg"; None believes the log.
+        clock_offset: what to add to the clock of the commands, s.
+        episode: of a LeRobot dataset.
+        random_budget: robot-seconds of random search, as a multiple of the fit's; 0 leaves it out.
+        random_candidates: its candidates side by side.
+        seed: of everything random.
+        resume: run folder to go on with.
+    """
+
+    log: str
+    robot: dict[str, Any]
+    real2sim: Real2SimSettings
+    backend: BackendSettings = field(default_factory=BackendSettings)
+    heldout: str | list[str] | None = None
+    units: str | None = None
+    clock_offset: float = 0.0
+    episode: int = 0
+    random_budget: float = 1.0
+    random_candidates: int = 64
+    seed: int = 0
+    resume: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        require(0 <= self.random_budget <= 100, "random_budget", self.random_budget, "0 to 100")
+        require(self.random_candidates >= 4, "random_candidates", self.random_candidates, "at least 4")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
+
+
+def main(config: Mapping[str, Any], run: RunFolder) -> None:
+    """Fit, judge, and write everything."""
+    values = settings.plain(config)
+    if values.get("resume") is not None:
+        values = _resumed(values, run)
+    autotune(settings.build(AutotuneSettings, values), run)
+
+
+def autotune(options: AutotuneSettings, run: RunFolder) -> None:
+    """Fit a robot to a log into a run folder.
+
+    Args:
+        options: what to fit, and how.
+        run: takes the outputs; states of fits that are already in it are gone on with.
+
+    Raises:
+        UserError: for a log or a space that cannot be used.
+    """
+    robot = load_robot(options.robot)
+    log, heldout = _logs(options, robot)
+    space = SearchSpace(robot, options.real2sim.space, log.joints, log.moved)
+    problem = Problem(log, space, options.backend)
+    _log.info("%s", _describe(log, heldout, space))
+    fit = Fit(problem, options.real2sim.stages, run.path / FIT, options.seed)
+    fit.run()
+    began = time.perf_counter()
+    confidence = assess(problem, fit.x)
+    took = fit.seconds + time.perf_counter() - began
+    sets = {NOMINAL: constants(robot), TUNED: space.constants(fit.x)}
+    ranking = _ranking(options, problem, fit, run)
+    if ranking is not None:
+        sets[ALGORITHM_1] = space.constants(ranking.ranked(0.0))
+    judged = tuple(judge(problem, each, sets) for each in (log, *heldout))
+    speed = throughput.measure(problem, options.random_candidates, options.backend.threads)
+    outcome = Outcome(problem, fit, confidence, judged, ranking, took, speed)
+    write_files(outcome, load_robot({**options.robot, "tuned": None}), run.path)
+    record(outcome, run)
+    report.write_report(run.path / "report.html", outcome)
+    _print_table(outcome)
+
+
+def _resumed(values: Mapping[str, Any], run: RunFolder) -> dict[str, Any]:
+    """The config of the run to go on with, whose states are copied into the new folder."""
+    folder = Path(str(values["resume"]))
+    given = sorted(run.given - {"resume", "name", "runs_dir"})
+    if given:
+        raise UserError(f"{', '.join(given)} cannot be given with resume={folder}, which goes on with its own config")
+    if not (folder / FIT).is_file():
+        raise UserError(f"resume = {str(folder)!r}: no run folder of dexsim autotune: it has no {FIT}")
+    known = {item.name for item in fields(AutotuneSettings)}
+    old = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
+    config = {str(key): value for key, value in dict(old or {}).items() if key in known}  # pyright: ignore
+    for name in (FIT, RANDOM):
+        if (folder / name).is_file():
+            shutil.copy(folder / name, run.path / name)
+    atomic_write(run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+    return config
+
+
+def _logs(options: AutotuneSettings, robot: RobotSpec) -> tuple[JointLog, list[JointLog]]:
+    """The log to fit to and those to judge by."""
+
+    def load(path: str) -> JointLog:
+        return load_log(path, robot, options.units, options.clock_offset, options.episode)
+
+    log = load(options.log)
+    if log.duration < SHORTEST_S:
+        raise UserError(f"log = {options.log}: lasts {log.duration:.1f} s; allowed: {SHORTEST_S:g} s or more")
+    if options.heldout is not None:
+        paths = [options.heldout] if isinstance(options.heldout, str) else options.heldout
+        return log, [load(path) for path in paths]
+    cut = log.time[0] + (1 - HELDOUT_SHARE) * log.duration
+    return log.part(0.0, cut), [log.part(cut, log.duration + 1.0)]
+
+
+def _describe(log: JointLog, heldout: list[JointLog], space: SearchSpace) -> str:
+    still = [name for name, moved in zip(log.joints, log.moved, strict=True) if not moved]
+    return (
+        f"{log.name}: {log.duration:.1f} s, {log.measurement_hz:.0f} rows/s, {len(log.joints)} joints, effort "
+        f"{'not ' if log.effort is None else ''}logged; held out: {sum(each.duration for each in heldout):.1f} s; "
+        f"{len(space)} free parameters" + (f"; never moved: {', '.join(still)}" if still else "")
+    )
+
+
+def _ranking(options: AutotuneSettings, problem: Problem, fit: Fit, run: RunFolder) -> RandomSearch | None:
+    """Random search on the same problem: the fit itself where that is what it was."""
+    if isinstance(fit.search, RandomSearch):
+        return fit.search
+    budget = options.random_budget * fit.robot_seconds
+    steps = round(budget / (options.random_candidates * problem.log.duration))
+    if options.random_budget == 0:
+        return None
+    stage = SearchSettings("random", max(1, steps), options.random_candidates)
+    beside = Fit(problem, [stage], run.path / RANDOM, options.seed)
+    beside.run()
+    return beside.search if isinstance(beside.search, RandomSearch) else None
+
+
+def _print_table(outcome: Outcome) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("mean squared error, rad^2", "log", "held out", title="all joints")
+    for name in outcome.sets:
+        table.add_row(name, f"{outcome.error(name, 'fit'):.3g}", f"{outcome.error(name, 'heldout'):.3g}")
+    Console().print(table)
+    determined = outcome.confidence.determined
+    _log.info("%d of %d parameters are determined; fit in %.0f s", determined.sum(), len(determined), outcome.took)

@@ -1,0 +1,126 @@
+"""How sure a fit is: 95% intervals of the parameters, which of them the log cannot tell, and what each one changes.
+
+Intervals are `mujoco.sysid.calculate_intervals`' at the result, with every channel in units of its own noise. Residuals
+resemble their neighbours in time, and parameters are told by exactly those slow parts; a channel therefore counts as
+many independent rows as its autocorrelation leaves it. What the log cannot tell stays where the prior wants it, and is
+marked: a number that only looks measured is worse than none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from real2sim.problem import FLOOR, Problem
+from real2sim.search.gauss_newton import Linearization, linearize, normal_equations
+from real2sim.space import SearchSpace
+
+# A parameter is determined if its interval is at most so wide to each side, of positive ones by their logarithm; of the
+# others, as a share of the prior's standard deviation or of the bounds.
+WIDEST, WIDEST_SHARE = 0.25, 0.5
+# ... and if the log says it, not the prior: the log alone leaves at most so many of the prior's standard deviations.
+FROM_PRIOR = 0.5
+# Correlation is summed up to this lag, rows.
+LONGEST_LAG = 250
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """What is known about the P parameters of a result.
+
+    Attributes:
+        half_width: (P,) of the 95% interval, of positive ones by their logarithm.
+        reasons: why a parameter is not determined; empty where it is.
+        sensitivity: (P, J) root mean square change of a joint's position, rad, for `steps`.
+        steps: (P,) 0.1 for positive parameters, that is 10%, and a hundredth of the bounds for others.
+    """
+
+    half_width: np.ndarray
+    reasons: tuple[str, ...]
+    sensitivity: np.ndarray
+    steps: np.ndarray
+
+    @property
+    def determined(self) -> np.ndarray:
+        """(P,) bool."""
+        return np.array([not reason for reason in self.reasons])
+
+    def interval(self, space: SearchSpace, x: np.ndarray, p: int) -> tuple[float, float]:
+        """The 95% interval of parameter p at x (P,), in its own unit."""
+        parameter, width = space.parameters[p], self.half_width[p]
+        return float(parameter.value(x[p] - width)), float(parameter.value(x[p] + width))
+
+
+def assess(problem: Problem, x: np.ndarray) -> Confidence:
+    """Intervals and sensitivities of a result x (P,) on its log."""
+    space = problem.space
+    near = linearize(problem, x)
+    rows = _rows_per_sample(near)
+    _, matrix = normal_equations(space, near, rows, x)
+    residual = _thinned(near, rows)
+    half_width = _half_widths(matrix, residual)
+    from_log = _half_widths(matrix - np.diag(1.0 / space.prior**2), residual)
+    steps = np.array([0.1 if p.is_log else 0.01 * (p.high - p.low) for p in space.parameters])
+    return Confidence(half_width, _reasons(space, x, half_width, from_log), _sensitivity(near, steps), steps)
+
+
+def _half_widths(matrix: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    """Of 95% intervals, from the Gauss-Newton matrix (P, P) and what is left, in units of its noise."""
+    from mujoco.sysid import calculate_intervals
+
+    # Scaled to a unit diagonal, for what counts as zero there; the square root has the same J' J as all rows would.
+    scale = np.sqrt(np.maximum(np.diag(matrix), 1e-30))
+    eigenvalues, vectors = np.linalg.eigh(matrix / np.outer(scale, scale))
+    root = (vectors * np.sqrt(np.maximum(eigenvalues, 0.0))).T
+    _, half_width = calculate_intervals([residual], root)
+    return np.nan_to_num(half_width / scale, nan=np.inf)
+
+
+def _rows_per_sample(near: Linearization) -> np.ndarray:
+    """(2, J) how many rows of a channel count as one, by the autocorrelation of what is left."""
+    error = near.residuals.error[0].astype(float)
+    error = error - error.mean(axis=-1, keepdims=True)
+    count = error.shape[-1]
+    spectrum = np.abs(np.fft.rfft(error, 2 * count)) ** 2
+    correlation = np.fft.irfft(spectrum)[..., : min(LONGEST_LAG, count)]
+    correlation = correlation / np.maximum(correlation[..., :1], 1e-30)
+    # Up to where it first falls into the noise: the sum over everything is zero.
+    significant = np.cumprod(correlation > 2 / np.sqrt(count), axis=-1)
+    return np.maximum(1.0, 2 * (correlation * significant).sum(axis=-1) - 1)
+
+
+def _thinned(near: Linearization, rows: np.ndarray) -> np.ndarray:
+    """Independent residuals in units of their channel's noise."""
+    error, mse = near.residuals.error[0], np.maximum(near.residuals.mse[0], FLOOR[:, None])
+    channels = range(2 if near.residuals.has_effort else 1)
+    return np.concatenate(
+        [
+            error[c, j, :: max(1, round(rows[c, j]))] / np.sqrt(mse[c, j])
+            for c in channels
+            for j in range(error.shape[1])
+        ]
+    )
+
+
+def _sensitivity(near: Linearization, steps: np.ndarray) -> np.ndarray:
+    sensitivity = np.zeros((len(steps), len(near.active)))
+    for joint, (jacobian, members) in enumerate(zip(near.jacobian, near.active, strict=True)):
+        sensitivity[members, joint] = np.sqrt((jacobian[:, 0] ** 2).mean(axis=-1)) * steps[members]
+    return sensitivity
+
+
+def _reasons(space: SearchSpace, x: np.ndarray, half_width: np.ndarray, from_log: np.ndarray) -> tuple[str, ...]:
+    reasons = []
+    for p, parameter in enumerate(space.parameters):
+        span = space.high[p] - space.low[p]
+        widest = WIDEST if parameter.is_log else WIDEST_SHARE * min(space.prior[p], span)
+        if min(x[p] - space.low[p], space.high[p] - x[p]) < 1e-3 * span:
+            reasons.append("at a bound")
+        elif not from_log[p] <= 1.96 * FROM_PRIOR * space.prior[p]:
+            reasons.append("known from its prior only")
+        elif not half_width[p] <= widest:
+            reasons.append("interval too wide")
+        else:
+            reasons.append("")
+    return tuple(reasons)
