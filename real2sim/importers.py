@@ -67,7 +67,8 @@ class Recording:
 def read_parquet(path: Path) -> Recording:
     """Reads our own format; raises UserError for a file that is not Parquet."""
     table = _parquet_table(path)
-    metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    raw = table.schema.metadata or {}
+    metadata = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in raw.items()}
     return Recording(path, _columns(table, path), metadata, path.stem)
 
 
@@ -101,6 +102,8 @@ def read_lerobot(folder: Path, robot: RobotSpec, episode: int = 0) -> Recording:
     Raises:
         UserError: If it is another dataset, or has no such episode.
     """
+    if robot.hand != "fourier":
+        raise UserError(f"{folder.name}: is of Fourier hands, but robot {robot.name!r} has the {robot.hand} hand")
     info = _json(folder / "meta" / "info.json")
     path = _episode_path(folder, info, episode)
     table = _parquet_table(path)
@@ -182,9 +185,12 @@ def _numbers(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not readable as JSON ({one_line(error)})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: is of type {type(content).__name__}: must be a JSON object")
+    return content
 
 
 def _episode_path(folder: Path, info: Mapping[str, Any], episode: int) -> Path:
@@ -218,13 +224,18 @@ def _gr1_parts(robot: RobotSpec) -> dict[str, list[tuple[str, float]]]:
 
 def _slice(table: pa.Table, column: str, where: Mapping[str, Any], width: int, path: Path) -> np.ndarray:
     """Values (T, width) from a column of lists; `where` may name another column, as modality.json does."""
+    import pyarrow as pa
+
     column, start, end = where.get("original_key") or column, int(where["start"]), int(where["end"])
-    rows = _column(table, column, path).to_pylist()
-    lengths = {len(row) if isinstance(row, list) else 0 for row in rows}
-    if end - start != width or lengths - {0} != lengths or len(lengths) > 1 or end > max(lengths, default=end):
+    rows = _column(table, column, path)
+    is_list = pa.types.is_list(rows.type) or pa.types.is_fixed_size_list(rows.type)
+    lengths = {0 if row is None else len(row) for row in rows.to_pylist()} if is_list else {0}
+    if end - start != width or len(lengths) > 1 or end > max(lengths, default=end):
         has = ", ".join(map(str, sorted(lengths)))
         raise UserError(f"{path.name}: {column}[{start}:{end}] of {has} values: must be {width} joints in each row")
-    return np.array(rows, dtype=float).reshape(len(rows), -1)[:, start:end]
+    flat = pa.chunked_array([chunk.flatten() for chunk in rows.chunks], rows.type.value_type)
+    values = _numbers(flat, column, path)
+    return values.reshape(len(rows), max(lengths, default=end))[:, start:end]
 
 
 def _clip_hands(columns: dict[str, np.ndarray], robot: RobotSpec, path: Path) -> None:
@@ -270,6 +281,9 @@ def _stack(
     if not messages:
         raise UserError(f"{path.name}: no messages on {topic}")
     first = messages[0][1]
+    twice = [name for name, count in Counter(first.names).items() if count > 1]
+    if twice:
+        raise UserError(f"{path.name}: joint {twice[0]!r} is twice in the messages on {topic}")
     columns = {}
     for kind in KINDS[1:]:
         _check_alike(first, (message for _, message in messages), kind, topic, path)

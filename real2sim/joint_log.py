@@ -12,8 +12,11 @@ from dexsim.errors import UserError
 SETTLE_S = 1.0  # after a gap, until the joints have forgotten the commands in it
 # A joint has moved if its command spans more, and its position more than that and this share of the command's span.
 MIN_RANGE, MIN_RESPONSE = 0.01, 0.05
-# A step in time is a gap if it is longer than so many usual ones, and than this in s.
-GAP_STEPS, MIN_GAP_S = 5.0, 0.1
+# A step in time is a gap if it is longer than so many usual ones, and than this in s: commands hold for 0.1 s, and rows
+# that come at random leave out that much now and then.
+GAP_STEPS, MIN_GAP_S = 5.0, 0.15
+# Of a clock in s since 1970, so that rounding does not hold a shifted command for one row more.
+TIME_ROUNDING_S = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,9 +103,9 @@ class JointLog:
         """
         if clock_offset == 0:
             return self
-        sent = self.time + clock_offset
+        sent = self.time + clock_offset - TIME_ROUNDING_S
         held = np.searchsorted(sent, self.time, side="right") - 1
-        known = (held >= 0) & (self.time <= sent[-1])
+        known = (held >= 0) & (self.time <= sent[-1] + 2 * TIME_ROUNDING_S)
         if known.sum() < 2:
             raise UserError(f"clock_offset = {clock_offset:g} s leaves nothing of {self.duration:.2f} s")
         shifted = replace(

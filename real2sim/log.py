@@ -83,9 +83,10 @@ def load_log(
     if not log.valid.all():
         _log.warning("%s: %d of %d rows are in or just after a gap", file, np.sum(~log.valid), len(log.time))
     log = log.hold(clock_offset)
+    log_checks.check_known(log, file)
     log_checks.warn_unmoved(log, file)
+    log_checks.check_lag(log, file, clock_offset)  # first: where the clocks differ, joints seem mixed up as well
     log_checks.check_labels(log, file)
-    log_checks.check_lag(log, file, clock_offset)
     return log
 
 
@@ -125,9 +126,10 @@ def _read(path: Path, robot: RobotSpec, episode: int) -> Recording:
         what = "a folder without meta/info.json" if path.is_dir() else "no such file"
         raise UserError(f"log {str(path)!r}: {what}; allowed: .parquet, .csv, .mcap, the folder of a LeRobot dataset")
     readers = {".parquet": read_parquet, ".csv": read_csv, ".mcap": read_mcap}
-    if path.suffix not in readers:
-        raise unknown(f"log {str(path)!r}: unknown suffix {path.suffix!r}", path.suffix, readers)
-    return readers[path.suffix](path)
+    suffix = path.suffix.lower()
+    if suffix not in readers:
+        raise unknown(f"log {str(path)!r}: unknown suffix {path.suffix!r}", suffix, readers)
+    return readers[suffix](path)
 
 
 def _match_joints(recording: Recording, robot: RobotSpec) -> tuple[str, ...]:
@@ -160,20 +162,22 @@ def _match_joints(recording: Recording, robot: RobotSpec) -> tuple[str, ...]:
 
 
 def _check_order(recording: Recording, columns: list[str]) -> None:
-    """Refuses metadata that lists the joints otherwise than the columns do: one of them is wrong."""
+    """Refuses metadata that lists the joints otherwise than the columns do: one of them is wrong.
+
+    Joints whose columns were taken out may still be listed.
+    """
     text = recording.metadata.get("joint_order")
     if text is None:
         return
-    order = _json(text, "joint_order", recording)
-    if order == columns:
-        return
-    if not isinstance(order, list) or sorted(map(str, order)) != sorted(columns):
-        differ = sorted({*map(str, order)} ^ {*columns}) if isinstance(order, list) else [text]
-        raise UserError(f"{recording.path.name}: joint_order and the columns differ in {', '.join(differ)}")
-    at = next(i for i, (a, b) in enumerate(zip(order, columns, strict=True)) if a != b)
-    raise UserError(
-        f"{recording.path.name}: joint_order has {order[at]!r} as joint {at}, but the columns have {columns[at]!r}"
-    )
+    file, order = recording.path.name, _json(text, "joint_order", recording)
+    if not isinstance(order, list):
+        raise UserError(f"{file}: joint_order = {text!r}: must be a JSON list of the joints")
+    unlisted = [name for name in columns if name not in order]
+    if unlisted:
+        raise UserError(f"{file}: joint_order does not list {unlisted[0]!r}, which has columns")
+    for at, (listed, column) in enumerate(zip((name for name in order if name in columns), columns, strict=False)):
+        if listed != column:
+            raise UserError(f"{file}: joint_order has {listed!r} as joint {at}, but the columns have {column!r}")
 
 
 def _check_metadata(recording: Recording, robot: RobotSpec) -> None:

@@ -17,20 +17,27 @@ from real2sim.joint_log import JointLog
 _log = logging.getLogger(__name__)
 
 MIN_DURATION_S = 5.0
+MAX_STEP_S = 0.5  # rows further apart tell nothing about a joint; more likely the unit is another one
 # So far beyond its limits no joint reads in rad; what fits that closely after conversion were degrees.
 MAX_EXCESS, MAX_EXCESS_CONVERTED = 3.0, 0.5
 LARGE_EXCESS = 0.1  # worth a warning: a simulated joint stops at its limit
-MAX_LAG_S = 0.5
-LAG_RATE_HZ, LABEL_RATE_HZ = 100.0, 20.0
+COARSE_RATE_HZ, FINE_RATE_HZ = 20.0, 100.0
 CHANGE_S = 0.2  # changes over that long are compared: longer than a command is held, or its steps would set the lag
-MIN_LAG_S, USUAL_LAG_S = -0.01, 0.05  # a response before its command; what remains once the clocks agree
+SEARCH_S, SEARCH_SHARE = 10.0, 0.25  # lags up to that, and that share of the log, are searched
+# A robot's lag lies in between, whatever noise does to it. Of the lags of a periodic motion, which differ by its
+# period, the one nearest to the usual one is meant.
+MIN_LAG_S, USUAL_LAG_S, MAX_LAG_S = -0.03, 0.1, 1.0
+PEAK_SHARE = 0.9  # a lag explains the log as well as the best one if its similarity reaches this share
+MIN_SIMILARITY = 0.5  # below, mostly noise or other joints are compared
 # A position is another joint's if it follows its own command less well, and the other one's better, than this.
-OWN_CORRELATION, OTHER_CORRELATION = 0.6, 0.9
+OWN_CORRELATION, OTHER_CORRELATION, MIN_DIFFERENCE = 0.8, 0.9, 0.15
 MIN_LABEL_RANGE = 0.05  # rad; smaller motions follow the arm's sag as much as their command
+LABEL_LAG_S = 0.5
+MAX_SAMPLED_STEP_S = 5.0  # longer gaps are shortened to it: a clock that was set must not cost memory
 
 
 def check_time(time: np.ndarray, file: str) -> None:
-    """Refuses (T,) times in s that are too few, not finite, not increasing or too short."""
+    """Refuses (T,) times in s that are too few, not finite, not increasing, too short or too far apart."""
     if len(time) == 0:
         raise UserError(f"{file}: has no rows")
     wrong = np.flatnonzero(~np.isfinite(time))
@@ -40,9 +47,21 @@ def check_time(time: np.ndarray, file: str) -> None:
     if len(wrong):
         row = wrong[0] + 1
         how = "repeats" if time[row] == time[row - 1] else "goes back from"
-        raise UserError(f"{file}: row {row}: time_s = {time[row]:g} {how} {time[row - 1]:g} in the row before")
-    if time[-1] - time[0] < MIN_DURATION_S:
-        raise UserError(f"{file}: lasts {time[-1] - time[0]:.2f} s: must be at least {MIN_DURATION_S:g} s")
+        raise UserError(f"{file}: row {row}: time_s = {time[row]:.15g} {how} {time[row - 1]:.15g} in the row before")
+    _check_duration(time[-1] - time[0], file)
+    step = float(np.median(np.diff(time)))
+    if step > MAX_STEP_S:
+        raise UserError(f"{file}: time_s has steps of {step:g} s: must be at most {MAX_STEP_S:g} s; its unit is s")
+
+
+def check_known(log: JointLog, file: str) -> None:
+    """Refuses a log that is too short without its gaps."""
+    _check_duration(float(np.diff(log.time)[log.valid[1:] & log.valid[:-1]].sum()), file, " of known commands")
+
+
+def _check_duration(seconds: float, file: str, of: str = "") -> None:
+    if seconds < MIN_DURATION_S:
+        raise UserError(f"{file}: lasts {seconds:.2f} s{of}: must be at least {MIN_DURATION_S:g} s")
 
 
 def check_finite(kind: str, values: np.ndarray, joints: Sequence[str], file: str) -> None:
@@ -91,50 +110,86 @@ def warn_unmoved(log: JointLog, file: str) -> None:
         _log.warning("%s: commanded, but never moved: %s", file, ", ".join(dead))
 
 
-def check_labels(log: JointLog, file: str) -> None:
-    """Refuses a joint whose position follows another joint's command, and hardly its own.
-
-    Joints that were told the same, or the opposite, cannot be told apart.
-    """
-    moved = np.flatnonzero(log.moved & (np.ptp(log.position, axis=0) >= MIN_LABEL_RANGE))
-    if len(moved) < 2:
-        return
-    correlation, alike = _correlations(log, moved)
-    own = np.diag(correlation).copy()
-    correlation[np.abs(alike) > OTHER_CORRELATION] = -1.0  # itself, too
-    for i in np.flatnonzero((own < OWN_CORRELATION) & (correlation.max(axis=1) > OTHER_CORRELATION)):
-        other = int(correlation[i].argmax())
-        raise UserError(
-            f"{file}: position of {log.joints[moved[i]]} follows the command of {log.joints[moved[other]]} "
-            f"(correlation {correlation[i, other]:.2f}) and not its own ({own[i]:.2f}): the columns are mixed up"
-        )
-
-
 def check_lag(log: JointLog, file: str, clock_offset: float = 0.0) -> None:
-    """Refuses responses that come before their commands; `clock_offset` is what was added to the commands' clock, s."""
-    lag = apparent_lag(log)
-    if lag < MIN_LAG_S:
-        suggested = clock_offset + lag - USUAL_LAG_S
+    """Refuses clocks that differ: responses before their commands, or later than any robot's.
+
+    Args:
+        log: The log.
+        file: For the message.
+        clock_offset: What was already added to the commands' clock, s.
+    """
+    lag, similarity = _align(log)
+    if similarity < MIN_SIMILARITY:
+        if log.moved.any():
+            _log.warning(
+                "%s: positions hardly follow the commands (similarity %.2f); clocks unchecked", file, similarity
+            )
+        return
+    if not MIN_LAG_S <= lag <= MAX_LAG_S:
+        how = f"lead their commands by {-lag:.2f} s" if lag < 0 else f"lag their commands by {lag:.2f} s"
         raise UserError(
-            f"{file}: positions lead their commands by {-lag:.2f} s: the clocks differ; "
-            f"pass clock_offset={suggested:.2f}"
+            f"{file}: positions {how}: the clocks differ; pass clock_offset={clock_offset + lag - USUAL_LAG_S:.2f}"
         )
 
 
 def apparent_lag(log: JointLog) -> float:
-    """Returns by how much positions lag behind commands, s: the median over the joints that moved, NaN without any.
+    """Returns by how much positions lag behind commands, s; NaN where no joint moved.
 
-    A joint's lag is the one at which changes of its position are most like those of its command, within +-0.5 s.
+    It is the lag at which changes of all positions together are most like those of their commands.
     """
+    return _align(log)[0]
+
+
+def check_labels(log: JointLog, file: str) -> None:
+    """Refuses a joint whose position follows another joint's command, and neither of them its own.
+
+    Joints that were told the same, or the opposite, cannot be told apart. A joint that was not told to move may be
+    moved by its neighbours; that is excused where some joint follows the command, or one like it, as it should.
+    """
+    correlation, alike = _correlations(log)
+    own, same = np.diag(correlation), np.abs(alike) > OTHER_CORRELATION
+    stray = own < OWN_CORRELATION
+    follows = (correlation > np.maximum(OTHER_CORRELATION, own[:, None] + MIN_DIFFERENCE)) & ~same
+    follows[~log.commanded] &= ~(same & ~stray).any(axis=1)
+    moves = stray & (np.ptp(log.position, axis=0) >= MIN_LABEL_RANGE)
+    told = stray & (np.ptp(log.command, axis=0) >= MIN_LABEL_RANGE)
+    mixed = np.where(follows & moves[:, None] & told, correlation, -1.0)
+    i, j = np.unravel_index(np.argmax(mixed), mixed.shape)
+    if mixed[i, j] > 0:
+        raise UserError(
+            f"{file}: position of {log.joints[i]} follows the command of {log.joints[j]} "
+            f"(correlation {mixed[i, j]:.2f}) and not its own ({own[i]:.2f}): the columns are mixed up"
+        )
+
+
+def _align(log: JointLog) -> tuple[float, float]:
+    """The apparent lag, s, and the mean similarity there; NaN and 0 where no joint moved."""
     if not log.moved.any():
-        return float("nan")
-    command, position, known = _sample(log, np.flatnonzero(log.moved), LAG_RATE_HZ)
-    span = min(int(CHANGE_S * LAG_RATE_HZ), len(known) - 1)
+        return float("nan"), 0.0
+    reach = round(min(SEARCH_S, SEARCH_SHARE * log.duration) * COARSE_RATE_HZ)
+    lags = np.arange(-reach, reach + 1)
+    coarse = lags[_peak(lags / COARSE_RATE_HZ, _profile(log, COARSE_RATE_HZ, lags))] / COARSE_RATE_HZ
+    lags = np.arange(-2, 2, COARSE_RATE_HZ / FINE_RATE_HZ) / COARSE_RATE_HZ + coarse
+    lags = np.round(lags * FINE_RATE_HZ).astype(int)
+    scores = _profile(log, FINE_RATE_HZ, lags)
+    return float(lags[scores.argmax()] / FINE_RATE_HZ), float(scores.max())
+
+
+def _peak(lags: np.ndarray, scores: np.ndarray) -> int:
+    """Where the scores have the peak that is as high as the highest, or nearly, and nearest to the usual lag."""
+    around = np.pad(scores, 1, constant_values=-np.inf)
+    high = (scores >= around[:-2]) & (scores >= around[2:]) & (scores >= PEAK_SHARE * scores.max())
+    high[scores.argmax()] = True  # where all are negative
+    return int(np.where(high, np.abs(lags - USUAL_LAG_S), np.inf).argmin())
+
+
+def _profile(log: JointLog, rate: float, lags: np.ndarray) -> np.ndarray:
+    """Similarity of changes of commands and positions, the mean over the joints that moved, at each lag in samples."""
+    command, position, known = _sample(log, np.flatnonzero(log.moved), rate)
+    span = min(int(CHANGE_S * rate), len(known) - 1)
     known = (known[span:] & known[:-span])[:, None]
     told, did = (known * (values[span:] - values[:-span]) for values in (command, position))
-    lags = _lags(LAG_RATE_HZ, len(told))
-    scores = np.array([_similarity(*_overlap(told, did, lag)) for lag in lags])
-    return float(np.median(lags[scores.argmax(axis=0)]) / LAG_RATE_HZ)
+    return np.array([_similarity(*_overlap(told, did, int(lag))).mean() for lag in lags])
 
 
 def _similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -144,11 +199,11 @@ def _similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return ab / np.where(norm > 0, norm, np.inf)
 
 
-def _correlations(log: JointLog, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _correlations(log: JointLog) -> tuple[np.ndarray, np.ndarray]:
     """Correlation of position i with command j at the lag where it is largest, and of the commands, (J, J) each."""
-    command, position, known = _sample(log, joints, LABEL_RATE_HZ)
-    best = np.full((len(joints), len(joints)), -1.0)
-    for lag in _lags(LABEL_RATE_HZ, len(command)):
+    command, position, known = _sample(log, np.arange(len(log.joints)), COARSE_RATE_HZ)
+    best = np.full((len(log.joints), len(log.joints)), -1.0)
+    for lag in range(int(LABEL_LAG_S * COARSE_RATE_HZ) + 1):
         both = np.logical_and(*_overlap(known, known, lag))
         told, did = (_standard(values[both]) for values in _overlap(command, position, lag))
         best = np.maximum(best, did.T @ told)
@@ -165,18 +220,12 @@ def _standard(values: np.ndarray) -> np.ndarray:
 
 def _sample(log: JointLog, joints: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Commands and positions (N, J) of some joints on an even grid of `rate` Hz, and whether they are known (N,)."""
-    time = np.arange(int(log.duration * rate) + 1) / rate
-    row = np.searchsorted(log.time, time, side="right") - 1
-    position = np.stack([np.interp(time, log.time, log.position[:, joint]) for joint in joints], axis=1)
-    after = np.minimum(row + 1, len(log.time) - 1)
+    measured = np.append(0.0, np.cumsum(np.minimum(np.diff(log.time), MAX_SAMPLED_STEP_S)))
+    time = np.arange(int(measured[-1] * rate) + 1) / rate
+    row = np.searchsorted(measured, time, side="right") - 1
+    position = np.stack([np.interp(time, measured, log.position[:, joint]) for joint in joints], axis=1)
+    after = np.minimum(row + 1, len(measured) - 1)
     return log.command[row][:, joints], position, log.valid[row] & log.valid[after]
-
-
-def _lags(rate: float, length: int) -> np.ndarray:
-    """Lags in samples up to `MAX_LAG_S`, from the shortest to the longest, so that the shortest wins a tie."""
-    most = min(int(MAX_LAG_S * rate), length - 1)
-    lags = np.arange(-most, most + 1)
-    return lags[np.argsort(np.abs(lags), kind="stable")]
 
 
 def _overlap(first: np.ndarray, second: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:
