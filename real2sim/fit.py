@@ -115,16 +115,16 @@ class Fit:
             _log.info("%s", self._line(step))
 
     def _steps(self) -> Iterator[Step]:
-        state = self._state
-        while state.stage < len(self.stages):
-            part = self.problem.part(self.stages[state.stage].window_s)
-            if state.search is None:
-                state.search = make_search(self.stages[state.stage], part, state.x, self.seed)
-            while not state.search.done:
-                yield self._take(part, state.search)
-            state.x, state.stage = state.search.x, state.stage + 1
-            if state.stage < len(self.stages):
-                state.search = None
+        while self._state.stage < len(self.stages):
+            stage = self.stages[self._state.stage]
+            part = self.problem.part(stage.window_s)
+            if self._state.search is None:
+                self._state.search = make_search(stage, part, self._state.x, self.seed)
+            while not self._state.search.done:
+                yield self._take(part, self._state.search)
+            self._state.x, self._state.stage = self.x, self._state.stage + 1
+            if self._state.stage < len(self.stages):
+                self._state.search = None
             self._store()
 
     def _take(self, part: Problem, search: Search) -> Step:
@@ -138,7 +138,10 @@ class Fit:
         return self.steps[-1]
 
     def _store(self) -> None:
-        atomic_write(self.path, pickle.dumps(self._state))
+        # Going on with what was stored, to the last bit: then it makes no difference whether it had to be read.
+        data = pickle.dumps(self._state)
+        atomic_write(self.path, data)
+        self._state = pickle.loads(data)
 
     def _line(self, step: Step) -> str:
         stage = self.stages[step.stage]

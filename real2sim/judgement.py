@@ -44,10 +44,10 @@ def judge(problem: Problem, log: JointLog, sets: Mapping[str, Mapping[str, np.nd
     Args:
         problem: whose space and simulators are used.
         log: the log.
-        sets: name of a set -> constants (k,) by name, at least those that the space searches.
+        sets: name of a set -> constants (k,) by name, at least those in `SearchSpace.applied`.
     """
     other = problem.on(log)
-    stacked = {name: np.stack([values[name] for values in sets.values()]) for name in problem.space.names}
+    stacked = {name: np.stack([values[name] for values in sets.values()]) for name in problem.space.applied}
     replayed = other.replay(stacked)
     mse = other.compare(replayed).mse[:, 0]
     return Judged(log, other.rows, tuple(sets), mse, replayed.position)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +61,8 @@ class Replay:
         start = self._start(log, columns, bias)
         self.backend.reset(ids, start)
         plan = _Plan(log, self.timestep)
-        position, effort = self._follow(plan, start.joint_target.clone(), torch.from_numpy(columns))
+        with _quiet():
+            position, effort = self._follow(plan, start.joint_target.clone(), torch.from_numpy(columns))
         self.robot_seconds += self.copies * log.duration
         self.seconds += time.perf_counter() - began
         return Replayed(plan.at_rows(position) + bias[:, None, columns].astype(np.float32), plan.at_rows(effort))
@@ -91,6 +93,20 @@ class Replay:
         # Whatever a simulation gave before it diverged, no parameters that do so are wanted.
         position[bad.numpy()], effort[bad.numpy()] = np.nan, np.nan
         return position, effort
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps MuJoCo from reporting each candidate that diverges: a search tries such ones, and hears of it from us."""
+    import mujoco
+
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda message: None)
+    try:
+        with np.errstate(over="ignore"):
+            yield
+    finally:
+        mujoco.set_mju_user_warning(before)
 
 
 @dataclass(frozen=True)

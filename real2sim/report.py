@@ -132,8 +132,9 @@ def _motion(judged: Judged, joint: int) -> bytes:
 
 
 def _label(upper: Axes, lower: Axes, title: str, largest: float) -> None:
-    upper.set(title=title, ylabel="rad")
-    upper.legend(ncols=4, fontsize=7, loc="upper right")
+    upper.set_title(title, loc="left")
+    upper.set(ylabel="rad")
+    upper.legend(ncols=4, fontsize=7, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
     bound = max(3 * largest, 1e-3)
     lower.set(xlabel="s", ylabel="error, mrad", ylim=(-bound, bound))
     for axes in (upper, lower):

@@ -179,10 +179,16 @@ class SearchSpace:
         """Constants with a free parameter."""
         return tuple(dict.fromkeys(p.constant for p in self.parameters))
 
+    @property
+    def applied(self) -> tuple[str, ...]:
+        """Constants that a simulation must be given: those, and what a backend derives from one of them."""
+        follow = {"joint_damping": "joint_armature"}  # its implicit integration acts as inertia, which is taken off
+        return tuple(dict.fromkeys([*self.names, *(follow[name] for name in self.names if name in follow)]))
+
     def values(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """Constants (K, k) by name from vectors (K, P): all of those that are searched, tied ones alike."""
+        """Constants (K, k) by name from vectors (K, P): all in `applied`, tied ones alike."""
         x = np.atleast_2d(x)
-        values = {name: np.repeat(self._start_values(name)[None], len(x), axis=0) for name in self.names}
+        values = {name: np.repeat(self._start_values(name)[None], len(x), axis=0) for name in self.applied}
         for i, parameter in enumerate(self.parameters):
             values[parameter.constant][:, parameter.members] = parameter.value(x[:, i])[:, None]
         return values
@@ -284,7 +290,8 @@ def _bare(label: str) -> str:
 
 
 def _part(label: str) -> str:
-    kind = "hand" if label.startswith(("L_", "R_")) else "arm"
+    # The palm is carried by the arm's drives.
+    kind = "hand" if label.startswith(("L_", "R_")) and "_base_link" not in label else "arm"
     return f"{_side(label)}_{kind}"
 
 

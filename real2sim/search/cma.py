@@ -10,6 +10,11 @@ from real2sim.search.base import SearchSettings
 WORST = 1e12  # cost of a candidate that diverged
 
 
+def hash_seed(*numbers: int) -> int:
+    """A seed of 32 bits for a generator of its own."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
 class CmaSearch:
     """Each candidate of a batch holds one proposal of every block, and each block is told its own cost.
 
@@ -20,7 +25,7 @@ class CmaSearch:
     def __init__(self, settings: SearchSettings, problem: Problem, x: np.ndarray, seed: int) -> None:
         from cmaes import CMA
 
-        self.settings, self.x, self.mse = settings, x.copy(), np.inf
+        self.settings, self.seed, self.x, self.mse = settings, seed, x.copy(), np.inf
         self.count, self.done = 0, False
         space = problem.space
         self._low, self._span = space.low, space.high - space.low
@@ -32,7 +37,6 @@ class CmaSearch:
                     sigma=settings.sigma,
                     bounds=np.tile([0.0, 1.0], (len(block.members), 1)),
                     population_size=settings.candidates - 1,
-                    seed=seed + int(block.members[0]),
                 )
                 for block in blocks
             ]
@@ -45,6 +49,8 @@ class CmaSearch:
         blocks, engines = problem.space.rounds[turn], self._engines[turn]
         others = self.settings.candidates - 1
         x = np.repeat(self.x[None], self.settings.candidates, axis=0)
+        for engine, block in zip(engines, blocks, strict=True):  # it does not keep its generator when it is stored
+            engine.reseed_rng(hash_seed(self.seed, self.count, int(block.members[0])))
         units = [np.array([engine.ask() for _ in range(others)]) for engine in engines]
         for block, unit in zip(blocks, units, strict=True):
             x[:-1, block.members] = self._low[block.members] + unit * self._span[block.members]

@@ -1,0 +1,95 @@
+"""What is free, what moves together, and within what bounds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dexsim.errors import UserError
+from dexsim.robots import labels, with_constants
+from real2sim.space import FreeSettings, SearchSpace, Tie
+from tests.real2sim.replayed import ROBOT
+
+
+def make(free: dict[str, FreeSettings], joints: tuple[str, ...] = ROBOT.commands) -> SearchSpace:
+    return SearchSpace(ROBOT, free, joints, np.ones(len(joints), bool))
+
+
+@pytest.mark.parametrize(
+    ("tie", "count", "together"),
+    [
+        ("none", 26, ("L_index_proximal_joint",)),
+        ("mirror", 13, ("L_index_proximal_joint", "R_index_proximal_joint")),
+        ("fingers", 20, tuple(f"L_{finger}_proximal_joint" for finger in ("index", "middle", "ring", "pinky"))),
+        ("part", 4, tuple(name for name in ROBOT.commands if name.startswith("L_"))),
+        ("side", 2, ROBOT.commands[:13]),
+        ("all", 1, ROBOT.commands),
+    ],
+)
+def test_ties(tie: Tie, count: int, together: tuple[str, ...]):
+    space = make({"joint_damping": FreeSettings((0.1, 10.0), tie, start=1.0)})
+    assert len(space) == count
+    names = labels(ROBOT, "joint_damping")
+    group = [[names[i] for i in p.members] for p in space.parameters if names.index(together[0]) in p.members]
+    assert [sorted(each) for each in group] == [sorted(together)]
+    x = space.random(5, np.random.default_rng(0))
+    values = space.values(x)["joint_damping"]
+    assert values.shape == (5, 26)
+    for parameter in space.parameters:
+        assert np.ptp(values[:, parameter.members], axis=1).max() == 0.0
+
+
+def test_what_is_not_free_stays_as_it_is():
+    space = make({"joint_stiffness": FreeSettings((0.5, 2.0), only=("left_*",))})
+    assert len(space) == 7
+    values = space.constants(space.high)
+    assert values["joint_stiffness"][:7] == pytest.approx(2 * np.array([j.stiffness for j in _joints()[:7]]))
+    assert values["joint_stiffness"][7:].tolist() == [joint.stiffness for joint in _joints()[7:]]
+    assert values["joint_damping"].tolist() == [joint.damping for joint in _joints()]
+
+
+def test_a_start_goes_by_pattern_and_makes_the_robot():
+    space = make({"joint_friction": FreeSettings((0.1, 10.0), start={"[LR]_*": 0.02, "*": 0.3})})
+    friction = np.array([space.robot.joint(name).friction for name in ROBOT.commands])
+    assert friction == pytest.approx(np.where(ROBOT.is_hand, 0.02, 0.3))
+
+
+def test_mass_takes_the_inertia_along():
+    """A body twice as heavy has twice the moments; nothing else would be a rigid body of the same shape."""
+    space = make({"link_mass": FreeSettings((0.5, 2.0), only=("left_hand_yaw_link",))})
+    heavy = with_constants(space.robot, {k: v[0] for k, v in space.values(space.high).items()})
+    before, after = (next(x for x in r.links if x.name == "left_hand_yaw_link") for r in (ROBOT, heavy))
+    assert after.mass == pytest.approx(2 * before.mass)
+    assert np.array(after.inertia) == pytest.approx(2 * np.array(before.inertia))
+
+
+def test_sides_are_blocks_of_their_own_until_something_joins_them():
+    apart = {"joint_damping": FreeSettings((0.1, 10.0)), "joint_lag": FreeSettings((0.1, 10.0), "side", start=0.02)}
+    assert [len(block.members) for block in make(apart).blocks] == [14, 14]
+    joined = {**apart, "joint_delay": FreeSettings((0.0, 0.2), "all", start=0.02)}
+    assert [len(block.members) for block in make(joined).blocks] == [29]
+
+
+def test_parameters_of_a_colour_move_different_joints():
+    space = make({"joint_damping": FreeSettings((0.1, 10.0)), "joint_bias": FreeSettings((-0.1, 0.1))})
+    assert (space.colours[space.measured] == -1).all()
+    for colour in range(space.colours.max() + 1):
+        assert space.joint_mask[space.colours == colour].sum(axis=0).max() == 1
+
+
+@pytest.mark.parametrize(
+    ("free", "message"),
+    [
+        ({"joint_stifness": FreeSettings((0.1, 10.0))}, "no constant named 'joint_stifness'.*joint_stiffness"),
+        ({"joint_lag": FreeSettings((0.1, 10.0))}, "start 0 of .* must lie within"),
+        ({"joint_delay": FreeSettings((0.01, 0.1), start=0.2)}, "start 0.2 of .* must lie within 0.01 to 0.1 s"),
+        ({"joint_damping": FreeSettings((0.1, 10.0), only=("no_such",))}, "nothing to search"),
+    ],
+)
+def test_bad_spaces_are_refused(free: dict[str, FreeSettings], message: str):
+    with pytest.raises(UserError, match=message):
+        make(free)
+
+
+def _joints() -> list:
+    return [ROBOT.joint(name) for name in ROBOT.commands]
