@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 import torch
@@ -69,8 +69,10 @@ class MujocoBackend:
         self._commanded = torch.from_numpy(self.scene.robot.command_index)
         self._effort = torch.from_numpy(constants(self.scene.robot)["joint_effort"])
         self._dynamic = self.model.na > 0
+        self._before: Optional[Tensor] = None
         if self._dynamic:
             self._act = torch.from_numpy(batch.bind("act"))
+            self._acceleration = _output(batch.bind("qacc"))
             # A buffer a drive: two words of its own, then times, then as many targets.
             history = torch.from_numpy(batch.bind("history")).view(self.num_envs, self.model.nu, -1)
             self._sent = history[..., 2 + int(self.model.actuator_history[0, 0]) :]
@@ -111,6 +113,7 @@ class MujocoBackend:
 
     def set_joint_targets(self, targets: Tensor) -> None:
         """See `Backend`."""
+        self._before = self._ctrl.clone() if self._dynamic and self._robot.late.any() else None
         self._ctrl.copy_(targets)
 
     def apply_wrench(self, wrench: Tensor) -> None:
@@ -119,18 +122,35 @@ class MujocoBackend:
 
     def step(self, substeps: int) -> Tensor:
         """See `Backend`."""
-        from mujoco.batch import SimulationError
-
-        failed: Sequence[int] = ()
-        try:
-            self.batch.step(nstep=substeps, stage=self._stage)
-        except SimulationError as error:
-            failed = [int(i) for i in error.ids]
+        failed: List[int] = []
+        if self._before is not None:
+            failed += self._first_step(self._before)
+            substeps -= 1
+        if substeps:
+            failed += self._advance(substeps)
         # The sum of squares is non-finite where any entry is, and also catches what is about to overflow.
         bad = ~torch.isfinite((self._qvel**2).sum(dim=1) + self._qpos.sum(dim=1))
         if failed:
-            bad[list(failed)] = True
+            bad[failed] = True
         return bad
+
+    def _first_step(self, before: Tensor) -> List[int]:
+        """The first physics step after new targets, with their mean over it where a delay ends within."""
+        self._before = None
+        target, late = self._ctrl.clone(), torch.from_numpy(self._robot.late)
+        self._ctrl.copy_(late * before + (1.0 - late) * target)
+        failed = self._advance(1)
+        self._ctrl.copy_(target)
+        return failed
+
+    def _advance(self, substeps: int) -> List[int]:
+        from mujoco.batch import SimulationError
+
+        try:
+            self.batch.step(nstep=substeps, stage=self._stage)
+        except SimulationError as error:
+            return [int(i) for i in error.ids]
+        return []
 
     def reset(self, env_ids: Tensor, initial: InitialState) -> None:
         """See `Backend`."""
@@ -140,6 +160,8 @@ class MujocoBackend:
         self._object_pose[env_ids] = initial.object_pose.to(torch.float64)
         target = initial.joint_target.to(torch.float64)
         self._ctrl[env_ids] = target
+        if self._before is not None:
+            self._before[env_ids] = target
         if self._dynamic:  # it has been there for long
             self._act[env_ids], self._sent[env_ids] = target, target[..., None]
         self.batch.forward(ids, stage=self._stage)
@@ -179,7 +201,10 @@ class MujocoBackend:
         joints, values = self._commanded, self.values
         target = self._act if self._dynamic else self._ctrl
         torque = values["joint_stiffness"] * (target - self._joint_position[:, joints])
-        torque = torque - values["joint_damping"] * self._joint_velocity[:, joints]
+        velocity = self._joint_velocity[:, joints]
+        if self._dynamic:  # the engine's velocities are half a step older than its positions
+            velocity = velocity + self._acceleration[:, joints] * (self.model.opt.timestep / 2)
+        torque = torque - values["joint_damping"] * velocity
         limit = values.get("joint_effort", self._effort)
         return torch.minimum(torch.maximum(torque, -limit), limit) + self._compensation[:, joints]
 

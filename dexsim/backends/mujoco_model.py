@@ -24,7 +24,11 @@ def build_spec(scene: Scene, meshes: Optional[Path] = None) -> Any:
     spec.modelname = f"dexsim {scene.robot.name}"
     spec.compiler.degree = False
     spec.option.timestep = scene.timestep
-    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    # Explicit damping where drives have friction, delay and lag (`discrete_armature`). The nominal robot has none of
+    # them; implicit damping makes the same of it, and is what its policies and banks were made with.
+    integrators = mujoco.mjtIntegrator
+    explicit = scene.robot.has_drive_dynamics
+    spec.option.integrator = integrators.mjINT_EULER if explicit else integrators.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL
     spec.option.iterations, spec.option.ls_iterations = 10, 20
     # A diverged environment is reported and reset by us, never silently by the engine.

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Mapping
 import numpy as np
 
 from dexsim.errors import UserError
-from dexsim.robots.mjcf import MIN_LAG, discrete_armature
+from dexsim.robots.mjcf import MIN_LAG, discrete_armature, engine_delay
 from dexsim.robots.spec import RobotSpec
 
 # Names whose fields the engine derives others from.
@@ -20,6 +20,11 @@ _DERIVING = frozenset(
 Rows = Mapping[str, np.ndarray]
 
 
+def short_delay(delay: np.ndarray, timestep: float) -> np.ndarray:
+    """Delays shorter than a physics step as a share of it; 0 where the engine does them."""
+    return np.where(delay < timestep, delay / timestep, 0.0)
+
+
 class RobotFields:
     """Writes constants of the robot, simulation by simulation; a field is given its own values on first use.
 
@@ -27,6 +32,9 @@ class RobotFields:
         model: the compiled model.
         batch: its batch.
         robot: the robot it was compiled from.
+
+    Attributes:
+        late: (N, A) share of the first physics step after a new target in which a drive still has the old one.
     """
 
     def __init__(self, model: Any, batch: Any, robot: RobotSpec) -> None:
@@ -43,6 +51,8 @@ class RobotFields:
         self._sites = [np.flatnonzero(model.site_bodyid == body) for body in self._links]
         self._origin = np.array([link.origin for link in robot.moving_links])
         self._fields: Dict[str, np.ndarray] = {}
+        delays = np.array([robot.joint(name).delay for name in robot.commands])
+        self.late = np.tile(short_delay(delays, model.opt.timestep), (batch.nsim, 1))
         self._apply: Dict[str, Callable[[np.ndarray, Rows], None]] = {
             "joint_stiffness": self._stiffness,
             "joint_damping": self._damping,
@@ -105,8 +115,9 @@ class RobotFields:
             self._armature(ids, values)
 
     def _armature(self, ids: np.ndarray, values: Rows) -> None:
-        damping = values["joint_damping"]
-        self._set("dof_armature", ids, discrete_armature(values["joint_armature"], damping, self._model.opt.timestep))
+        timestep, explicit = self._model.opt.timestep, self._robot.has_drive_dynamics
+        armature = discrete_armature(values["joint_armature"], values["joint_damping"], timestep, explicit)
+        self._set("dof_armature", ids, armature)
 
     def _effort(self, ids: np.ndarray, values: Rows) -> None:
         limits = np.stack([-values["joint_effort"], values["joint_effort"]], axis=-1)
@@ -115,7 +126,8 @@ class RobotFields:
     def _delay(self, ids: np.ndarray, values: Rows) -> None:
         self._need_dynamics("joint_delay", values)
         if self._model.na:
-            self._field("actuator_delay")[ids] = values["joint_delay"]
+            self._field("actuator_delay")[ids] = engine_delay(values["joint_delay"], self._model.opt.timestep)
+            self.late[ids] = short_delay(values["joint_delay"], self._model.opt.timestep)
 
     def _lag(self, ids: np.ndarray, values: Rows) -> None:
         self._need_dynamics("joint_lag", values)

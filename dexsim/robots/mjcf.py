@@ -67,7 +67,10 @@ def add_robot(spec: Any, robot: RobotSpec, meshes: Optional[Path] = None) -> Non
         body = _add_link(parent, link, joint)
         bodies[joint.child] = body
         if joint.name in moving:
-            _add_joint(body, joint, limited=joint.name in robot.commands, timestep=spec.option.timestep)
+            armature = discrete_armature(
+                joint.armature, joint.damping, spec.option.timestep, explicit=robot.has_drive_dynamics
+            )
+            _add_joint(body, joint, limited=joint.name in robot.commands, armature=float(armature))
     for tip in robot.fingertips:
         bodies[tip.link].add_site(
             name=f"tip_{tip.name}", pos=_shifted(tip.position, links[tip.link]), size=[0.004] * 3, group=4
@@ -114,13 +117,16 @@ def _shifted(position: Vec3, link: Link) -> np.ndarray:
     return np.array(position) + np.array(link.origin)
 
 
-def discrete_armature(armature: Any, damping: Any, timestep: float) -> Any:
-    """Armature that makes a joint with an implicitly damped drive move as its physical one would, kg m^2.
+def discrete_armature(armature: Any, damping: Any, timestep: float, explicit: bool) -> Any:
+    """Armature that makes a joint with a damped drive move as its physical one would, kg m^2.
 
-    Positions lie at the ends of the engine's steps and velocities in their middles, but implicit damping takes the
-    velocity half a step later than the position: kd (v + a h/2), which acts as kd h/2 of armature.
+    Positions lie at the ends of the engine's steps and velocities in their middles. Implicit damping takes the velocity
+    half a step later than the position, kd (v + a h/2), which acts as kd h/2 of armature; explicit damping takes it as
+    much too early. Corrected, both are the same trapezoidal rule, but explicit damping is stable at any kd, and only
+    with it do dry friction and contacts see the inertia that the step is taken with.
     """
-    return np.maximum(np.asarray(armature) - np.asarray(damping) * timestep / 2, 0.0)
+    half = np.asarray(damping) * timestep / 2
+    return np.asarray(armature) + half if explicit else np.maximum(np.asarray(armature) - half, 0.0)
 
 
 def _add_primitive(body: Any, name: str, primitive: Primitive, position: np.ndarray) -> None:
@@ -138,14 +144,13 @@ def _add_primitive(body: Any, name: str, primitive: Primitive, position: np.ndar
     )  # fmt: skip
 
 
-def _add_joint(body: Any, joint: Joint, limited: bool, timestep: float) -> None:
+def _add_joint(body: Any, joint: Joint, limited: bool, armature: float) -> None:
     """A hinge. Coupled joints go unlimited: their sources have limits, the Inspire thumb's contradict each other."""
     import mujoco
 
     body.add_joint(
         name=joint.name, type=mujoco.mjtJoint.mjJNT_HINGE, axis=joint.axis, range=joint.limits,
-        limited=int(limited), armature=float(discrete_armature(joint.armature, joint.damping, timestep)),
-        frictionloss=joint.friction,
+        limited=int(limited), armature=armature, frictionloss=joint.friction,
     )  # fmt: skip
 
 
@@ -163,13 +168,19 @@ def _add_drives(spec: Any, robot: RobotSpec) -> None:
             _filter_targets(drive, joint, spec.option.timestep)
 
 
+def engine_delay(delay: Any, timestep: float) -> Any:
+    """The part of a delay that the engine can do, s: none or at least a step; what is shorter it takes for a step."""
+    return np.where(np.asarray(delay) < timestep, 0.0, delay)
+
+
 def _filter_targets(drive: Any, joint: Joint, timestep: float) -> None:
     """Targets reach the drive after a delay, interpolated between steps, and through a first-order filter."""
     import mujoco
 
     drive.dyntype, drive.dynprm[0] = mujoco.mjtDyn.mjDYN_FILTEREXACT, max(joint.lag, MIN_LAG)
     linear = 1
-    drive.delay, drive.nsample, drive.interp = joint.delay, round(MAX_DELAY / timestep) + 2, linear
+    drive.delay, drive.interp = float(engine_delay(joint.delay, timestep)), linear
+    drive.nsample = round(MAX_DELAY / timestep) + 2
 
 
 def _add_couplings(spec: Any, robot: RobotSpec) -> None:
