@@ -12,7 +12,7 @@ from dexsim import parameters
 from dexsim.backends.base import InitialState, SimState
 from dexsim.backends.mujoco_model import build_spec
 from dexsim.backends.mujoco_objects import ObjectGeoms
-from dexsim.backends.mujoco_robot import RobotFields
+from dexsim.backends.mujoco_robot import RobotFields, set_friction
 from dexsim.robots.constants import constants
 from dexsim.rotations import quat_rotate
 from dexsim.scene import Scene
@@ -36,6 +36,7 @@ class MujocoBackend:
 
         self.scene, self.num_envs = scene, num_envs
         self.model = build_spec(scene).compile()
+        set_friction(self.model, scene.robot)
         self.batch = Batch(self.model, num_envs, threads)
         self._stage = mujoco.mjtStage.mjSTAGE_POS.value
         self._none = mujoco.mjtStage.mjSTAGE_NONE.value

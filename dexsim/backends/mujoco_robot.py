@@ -7,7 +7,8 @@ from typing import Any, Callable, Dict, Mapping
 import numpy as np
 
 from dexsim.errors import UserError
-from dexsim.robots.mjcf import MIN_LAG, discrete_armature, engine_delay
+from dexsim.robots.discrete import discrete_armature, engine_delay, friction_law, short_delay
+from dexsim.robots.mjcf import MIN_LAG
 from dexsim.robots.spec import RobotSpec
 
 # Names whose fields the engine derives others from.
@@ -20,9 +21,12 @@ _DERIVING = frozenset(
 Rows = Mapping[str, np.ndarray]
 
 
-def short_delay(delay: np.ndarray, timestep: float) -> np.ndarray:
-    """Delays shorter than a physics step as a share of it; 0 where the engine does them."""
-    return np.where(delay < timestep, delay / timestep, 0.0)
+def set_friction(model: Any, robot: RobotSpec) -> None:
+    """Make the dry friction of a compiled model independent of its time step; see `friction_law`."""
+    if robot.has_drive_dynamics:
+        dofs, damping = robot.command_index, np.array([robot.joint(name).damping for name in robot.commands])
+        rate, held = friction_law(1 / model.dof_invweight0[dofs], damping, model.opt.timestep)
+        model.dof_solref[dofs], model.dof_solimp[dofs, :2] = np.stack([-np.ones_like(rate), -rate], 1), held[:, None]
 
 
 class RobotFields:
@@ -93,6 +97,8 @@ class RobotFields:
                 done.add(self._apply[name])
         if not _DERIVING.isdisjoint(names):
             self._batch.set_const(ids.astype(np.int32))
+            if self._robot.has_drive_dynamics:
+                self._friction(ids, values)
 
     # -- drives --------------------------------------------------------------------------------------------------------
 
@@ -113,6 +119,13 @@ class RobotFields:
         # Randomization leaves the armature that the nominal damping was compiled with: it costs nothing in a reset.
         if "joint_armature" in values:
             self._armature(ids, values)
+
+    def _friction(self, ids: np.ndarray, values: Rows) -> None:
+        """As `set_friction`, from what the engine has derived for each simulation."""
+        inertia = 1 / self._field("dof_invweight0")[ids[:, None], self._dofs]
+        rate, held = friction_law(inertia, values["joint_damping"], self._model.opt.timestep)
+        self._field("dof_solref")[ids[:, None], self._dofs] = np.stack([-np.ones_like(rate), -rate], axis=-1)
+        self._field("dof_solimp")[ids[:, None], self._dofs, :2] = held[..., None]
 
     def _armature(self, ids: np.ndarray, values: Rows) -> None:
         timestep, explicit = self._model.opt.timestep, self._robot.has_drive_dynamics

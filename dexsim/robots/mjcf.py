@@ -7,6 +7,7 @@ from typing import Any, Dict, Optional
 
 import numpy as np
 
+from dexsim.robots.discrete import discrete_armature, engine_delay
 from dexsim.robots.meshes import add_meshes
 from dexsim.robots.spec import Joint, Link, Primitive, RobotSpec, Vec3
 from dexsim.rotations import quat_from_rpy
@@ -117,18 +118,6 @@ def _shifted(position: Vec3, link: Link) -> np.ndarray:
     return np.array(position) + np.array(link.origin)
 
 
-def discrete_armature(armature: Any, damping: Any, timestep: float, explicit: bool) -> Any:
-    """Armature that makes a joint with a damped drive move as its physical one would, kg m^2.
-
-    Positions lie at the ends of the engine's steps and velocities in their middles. Implicit damping takes the velocity
-    half a step later than the position, kd (v + a h/2), which acts as kd h/2 of armature; explicit damping takes it as
-    much too early. Corrected, both are the same trapezoidal rule, but explicit damping is stable at any kd, and only
-    with it do dry friction and contacts see the inertia that the step is taken with.
-    """
-    half = np.asarray(damping) * timestep / 2
-    return np.asarray(armature) + half if explicit else np.maximum(np.asarray(armature) - half, 0.0)
-
-
 def _add_primitive(body: Any, name: str, primitive: Primitive, position: np.ndarray) -> None:
     import mujoco
 
@@ -166,11 +155,6 @@ def _add_drives(spec: Any, robot: RobotSpec) -> None:
         drive.forcerange, drive.forcelimited = (-joint.effort, joint.effort), mujoco.mjtLimited.mjLIMITED_TRUE
         if robot.has_drive_dynamics:
             _filter_targets(drive, joint, spec.option.timestep)
-
-
-def engine_delay(delay: Any, timestep: float) -> Any:
-    """The part of a delay that the engine can do, s: none or at least a step; what is shorter it takes for a step."""
-    return np.where(np.asarray(delay) < timestep, 0.0, delay)
 
 
 def _filter_targets(drive: Any, joint: Joint, timestep: float) -> None:
