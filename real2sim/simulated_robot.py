@@ -31,7 +31,7 @@ LOG_SPREADS = {
 SPREADS = {"joint_delay": 0.005, "joint_bias": 0.002, "link_gravity_compensation": 0.15}
 COMPENSATION = 0.8
 # Efforts are noisy by this share of the drive's largest one; their noise forgets itself by half from row to row.
-EFFORT_NOISE, EFFORT_MEMORY = 0.002, 0.5
+EFFORT_NOISE, EFFORT_MEMORY = 0.008, 0.5
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ from dexsim.robots.mjcf import ENVIRONMENT, add_robot
 from dexsim.scene import ContactPair, ObjectSpec, Scene, Table
 
 GEOM_TYPES = {"box": "mjGEOM_BOX", "cylinder": "mjGEOM_CYLINDER", "sphere": "mjGEOM_SPHERE", "mesh": "mjGEOM_MESH"}
-# Torsional and rolling friction, m. Only contacts of spheres have them (condim 6): nothing else would ever stop one,
-# while other shapes rest on an area. A ball of 75 mm that rolls at 0.1 m/s comes to rest within 3 cm.
-SPIN_AND_ROLL = (0.005, 0.001)
+# Torsional and rolling friction of every contact, m; condim 3 ignores them, 4 uses the first.
+SPIN_AND_ROLL = (0.005, 0.0001)
 
 
 def build_spec(scene: Scene, meshes: Optional[Path] = None) -> Any:
@@ -75,7 +74,7 @@ def _add_object(spec: Any, item: ObjectSpec) -> None:
     if item.alternatives or item.parts:
         body.simple = False  # the frame of its inertia is not always the frame of the body
     body.add_freejoint(name=f"{item.name}_free")
-    common = {"friction": (item.friction, *SPIN_AND_ROLL), "condim": condim(item.shape), "rgba": item.rgba, "group": 0}
+    common = {"friction": (item.friction, *SPIN_AND_ROLL), "condim": 3, "rgba": item.rgba, "group": 0}
     for part, name in enumerate(geom_names(item)):
         if part < len(item.parts):
             shape = {"type": mujoco.mjtGeom.mjGEOM_MESH, "meshname": mesh_name(item, 0, part)}
@@ -110,11 +109,6 @@ def _add_contact_sensor(spec: Any, scene: Scene, pair: ContactPair) -> None:
     sensor.objname, sensor.refname = pair.first, pair.second
     found_only, no_reduction, slots = 1, 0, 1
     sensor.intprm[:3] = [found_only, no_reduction, slots]
-
-
-def condim(shape: str) -> int:
-    """MuJoCo's number of friction directions and the normal for contacts of a shape."""
-    return 6 if shape == "sphere" else 3
 
 
 def geom_type(shape: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, List, Sequence, Tuple
 
 import numpy as np
 
-from dexsim.backends.mujoco_model import condim, geom_names, geom_size, geom_type, mesh_name, principal_inertia
+from dexsim.backends.mujoco_model import geom_names, geom_size, geom_type, mesh_name, principal_inertia
 from dexsim.robots.mjcf import ENVIRONMENT
 from dexsim.scene import ObjectSpec
 
@@ -52,7 +52,6 @@ class ObjectGeoms:
         self._varied = any(len(item.choices) > 1 or item.parts for item in objects)
         if self._varied:
             self._type, self._mesh = batch.expand("geom_type"), batch.expand("geom_dataid")
-            self._condim = batch.expand("geom_condim")
             self._place, self._turn = batch.expand("geom_pos"), batch.expand("geom_quat")
             self._touches = batch.expand("geom_contype"), batch.expand("geom_conaffinity")
             self._centre, self._axes = batch.expand("body_ipos"), batch.expand("body_iquat")
@@ -101,12 +100,10 @@ class ObjectGeoms:
         if self._varied:
             self._type[ids, geom], self._mesh[ids, geom] = geom_type(shape), -1
             self._place[ids, geom], self._turn[ids, geom] = 0.0, IDENTITY
-            self._condim[ids, geom] = condim(shape)
 
     def _put_mesh(self, ids: np.ndarray, geom: int, mesh: int) -> None:
         model = self._model
         self._type[ids, geom], self._mesh[ids, geom] = geom_type("mesh"), mesh
-        self._condim[ids, geom] = condim("mesh")
         # MuJoCo keeps a mesh's vertices in the frame of its own inertia.
         self._place[ids, geom], self._turn[ids, geom] = model.mesh_pos[mesh], model.mesh_quat[mesh]
         start, count = model.mesh_vertadr[mesh], model.mesh_vertnum[mesh]
