@@ -102,6 +102,8 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
     values = settings.plain(config)
     if values.get("resume") is not None:
         values = _resumed(values, run)
+    if values.get("log") is None:
+        raise UserError("log is missing: add log=<file>, or resume=<run folder>")
     autotune(settings.build(AutotuneSettings, values), run)
 
 

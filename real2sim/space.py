@@ -205,7 +205,8 @@ class SearchSpace:
         own = np.full(len(self), -1)
         for i, parameter in enumerate(self.parameters):
             if OWNERS[parameter.constant] == "command" and len(parameter.members) == 1:
-                own[i] = self.joints.index(parameter.label)
+                joint = labels(self.robot, parameter.constant)[parameter.members[0]]
+                own[i] = self.joints.index(joint)
         single = np.eye(len(self.joints), dtype=bool)
         apart = [Block(np.flatnonzero(own == joint), single[joint]) for joint in np.unique(own[own >= 0])]
         shared = np.flatnonzero(own < 0)

@@ -1,0 +1,149 @@
+"""`dexsim autotune` end to end: a robot that trains, a table of what is known, a report; resume; one-line errors."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import tasks
+from dexsim import cli
+from dexsim.robots import constants, load_robot
+from real2sim import fit
+from real2sim.log import save_log
+from tests.real2sim.replayed import JOINTS, make_log, robot_with
+
+ELBOW, WRIST, INDEX = JOINTS
+TRUE = robot_with(
+    {
+        "joint_stiffness": {ELBOW: 85.0, WRIST: 40.0, INDEX: 2.4},
+        "joint_damping": {ELBOW: 6.5, WRIST: 1.5, INDEX: 0.11},
+        "joint_bias": {ELBOW: 0.004, WRIST: -0.003, INDEX: 0.002},
+    }
+)
+SHORT = [
+    "backend.threads=1",
+    "real2sim.stages=[{method: cma, steps: 2, candidates: 8, window_s: 6.0}, {method: gauss_newton, steps: 7}]",
+    "random_candidates=16",
+]
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`log.parquet` and, another motion of the same robot, `other.parquet`."""
+    folder = tmp_path_factory.mktemp("logs")
+    save_log(folder / "log.parquet", make_log(TRUE, 14.0, noise=3e-4))
+    save_log(folder / "other.parquet", make_log(TRUE, 10.0, noise=3e-4, seed=1))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(logs: Path) -> Path:
+    overrides = [f"log={logs / 'log.parquet'}", f"heldout={logs / 'other.parquet'}", f"runs_dir={logs}", *SHORT]
+    return cli.run("autotune", overrides)
+
+
+def results(folder: Path) -> dict[str, float]:
+    content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return {name: entry["value"] for name, entry in content.items()}
+
+
+def test_the_held_out_error_falls_below_nominal_and_random_search(done: Path):
+    found = results(done)
+    assert found["mse_heldout_tuned"] < 0.01 * found["mse_heldout_nominal"]
+    assert found["mse_heldout_tuned"] < 0.01 * found["mse_heldout_random_search"]
+    assert found["robot_seconds_per_second"] > 0
+    assert 0 < found["replay_to_bare_ratio"] < 1.5
+
+
+def test_the_tuned_robot_names_its_log_and_trains(done: Path, logs: Path):
+    content = yaml.safe_load((done / "tuned.yaml").read_text(encoding="utf-8"))
+    assert content["robot"] == "gr1t2"
+    assert content["tool"].startswith("dexsim ")
+    import hashlib
+
+    assert content["log"]["sha256"] == hashlib.sha256((logs / "log.parquet").read_bytes()).hexdigest()
+    robot = load_robot({"name": "gr1t2", "tuned": str(done / "tuned.yaml")})
+    index = robot.commands.index(ELBOW)
+    assert constants(robot)["joint_stiffness"][index] == pytest.approx(85.0, rel=0.05)
+    section = {"name": "gr1t2", "tuned": str(done / "tuned.yaml")}
+    env = tasks.make_env({"name": "box_lift"}, section, {"threads": 1}, num_envs=2, seed=0)
+    env.reset()
+    result = env.step(env.backend.state.joint_position.new_zeros(2, env.num_actions).float())
+    assert bool(np.isfinite(result.reward.numpy()).all())
+
+
+def test_median_and_worst_are_ranked_behind_the_best(done: Path):
+    errors = [
+        yaml.safe_load((done / f"{name}.yaml").read_text(encoding="utf-8"))["mse_rad2"]["fit"]
+        for name in ("tuned", "median", "worst")
+    ]
+    assert errors == sorted(errors)
+    assert errors[0] < errors[1] < errors[2]
+    for name in ("median", "worst"):
+        load_robot({"name": "gr1t2", "tuned": str(done / f"{name}.yaml")})
+
+
+def test_parameters_come_with_intervals_and_what_is_unknown_is_said(done: Path):
+    with (done / "parameters.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["parameter"]: row for row in csv.DictReader(file)}
+    row = rows[f"joint_stiffness/{ELBOW}"]
+    assert row["status"] == "determined"
+    assert float(row["low_95"]) < float(row["value"]) < float(row["high_95"])
+    assert rows["joint_stiffness/right_elbow_pitch_joint"]["status"].startswith("undetermined")
+    undetermined = yaml.safe_load((done / "tuned.yaml").read_text(encoding="utf-8"))["undetermined"]
+    assert "joint_stiffness/right_elbow_pitch_joint" in undetermined
+    assert f"joint_stiffness/{ELBOW}" not in undetermined
+
+
+def test_the_report_shows_every_joint_of_every_log(done: Path):
+    page = (done / "report.html").read_text(encoding="utf-8")
+    for joint in JOINTS:
+        assert page.count(f"alt='{joint}: command, real and simulated'") == 2
+        assert f"joint_stiffness/{joint}" in page
+    assert "http" not in page.replace("data:image", "")  # nothing is loaded from elsewhere
+
+
+def test_a_killed_run_goes_on(logs: Path, done: Path, monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as patched:
+        line = fit.Fit._line
+        steps = []
+
+        def killed(self: fit.Fit, step: fit.Step) -> str:
+            steps.append(step)
+            if len(steps) == 3:
+                raise KeyboardInterrupt
+            return line(self, step)
+
+        patched.setattr(fit.Fit, "_line", killed)
+        overrides = [f"log={logs / 'log.parquet'}", f"heldout={logs / 'other.parquet'}", f"runs_dir={logs}", *SHORT]
+        with pytest.raises(KeyboardInterrupt):
+            cli.run("autotune", [*overrides, "name=killed"])
+    folder = next((logs / "autotune" / "killed").iterdir())
+    resumed = cli.run("autotune", [f"resume={folder}", f"runs_dir={logs}", "name=resumed"])
+    assert (resumed / "parameters.csv").read_text() == (done / "parameters.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["log=no_such.parquet"], "error: log 'no_such.parquet': no such file; allowed: "),
+        (["log=x.parquet", "real2sim.space.joint_damping.bounds=[2, 1]"], "error: real2sim.space.joint_damping.bounds"),
+        (["log=x.parquet", "real2sim.stages=[]"], "error: real2sim.stages = []: must be one or more"),
+        (["log=x.parquet", "real2sim.stages=[{method: magic, steps: 1}]"], "error: real2sim.stages"),
+        (["log=x.parquet", "random_budget=-1"], "error: random_budget = -1.0"),
+        ([], "error: log is missing: add log=<file>"),
+        (["resume=no_such_folder"], "error: resume = 'no_such_folder': no run folder of dexsim autotune"),
+        (["resume=no_such_folder", "seed=3"], "error: seed cannot be given with resume="),
+    ],
+)
+def test_mistakes_get_one_line(overrides: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["autotune", *overrides, f"runs_dir={tmp_path}"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(message)
+    assert error.count("\n") == 1
+    assert not any(tmp_path.rglob("config.yaml"))
