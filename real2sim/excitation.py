@@ -68,7 +68,7 @@ class ExcitationSettings:
     parts: tuple[Part, ...] = PARTS
     seed: int = 0
     speed_share: float = 0.4
-    max_speed: float = 2.0
+    max_speed: float = 1.5
     amplitude_share: float = 0.85
     margin_rad: float = 0.05
     clearance_m: float = 0.03
