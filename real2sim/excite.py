@@ -44,7 +44,7 @@ class ExciteSettings:
         drive: how the robot is driven.
         targets: file of targets to drive instead of new ones; they pass the same checks.
         interface: name of the robot's interface, None to only make targets.
-        interface_settings: for that interface.
+        interface_settings: for that interface, None for none.
     """
 
     robot: dict[str, Any]
@@ -52,12 +52,14 @@ class ExciteSettings:
     drive: DriveSettings = field(default_factory=DriveSettings)
     targets: str | None = None
     interface: str | None = None
-    interface_settings: dict[str, Any] = field(default_factory=dict)
+    interface_settings: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Refuse settings of no interface."""
         if self.interface is None:
-            require(not self.interface_settings, "interface_settings", self.interface_settings, "{} without interface")
+            require(
+                not self.interface_settings, "interface_settings", self.interface_settings, "null without interface"
+            )
 
 
 def main(config: Mapping[str, Any], run: RunFolder) -> None:
@@ -75,7 +77,7 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
 def _opened(options: ExciteSettings, robot: RobotSpec) -> AbstractContextManager[RobotInterface | None]:
     if options.interface is None:
         return nullcontext()
-    return open_robot(options.interface, robot, **options.interface_settings)
+    return open_robot(options.interface, robot, **(options.interface_settings or {}))
 
 
 def _excitation(options: ExciteSettings, robot: RobotSpec) -> Excitation:
