@@ -36,6 +36,9 @@ ARM: dict[str, tuple[float, float]] = {
     "wrist_pitch": (0.0, 0.5),
 }
 MIRRORED = ("roll", "yaw")
+# The same of a thumb's joints, as shares of the way from open to closed. Within these it stays off its fingers wherever
+# they are: what is fitted has no contacts, and could not follow a thumb that meets one.
+THUMB: dict[str, tuple[float, float]] = {"thumb_proximal_yaw": (0.25, 0.2), "thumb_proximal_pitch": (0.25, 0.2)}
 # Rest at both ends, and the longest ramp at both ends of a section, s.
 REST_S, RAMP_S = 1.0, 3.0
 # Sections, and their shares of the time between.
@@ -159,21 +162,26 @@ def part_of(robot: RobotSpec) -> list[str]:
 
 
 def base_pose(robot: RobotSpec, settings: ExcitationSettings) -> np.ndarray:
-    """(J,) where motions start and end, rad: arms aside, hands half closed."""
+    """(J,) where motions start and end, rad: arms aside, fingers half closed, thumbs out of their way."""
     low, high = robot.command_limits.T
-    pose = (low + high) / 2
+    pose, opened, way = (low + high) / 2, np.array(robot.open_position), _way(robot)
     for joint, name in enumerate(robot.commands):
-        kind = _arm_kind(robot, joint)
-        if kind in ARM:
+        kind = _kind(robot, joint)
+        if kind in THUMB:
+            pose[joint] = opened[joint] + THUMB[kind][0] * way[joint]
+        elif kind in ARM:
             mirror = -1.0 if optional_side(name) == "right" and kind.endswith(MIRRORED) else 1.0
             pose[joint] = mirror * ARM[kind][0]
     return np.clip(pose, low + settings.margin_rad, high - settings.margin_rad)
 
 
-def _arm_kind(robot: RobotSpec, joint: int) -> str:
-    """What a joint of an arm is ("shoulder_pitch"); "" for one of a hand."""
-    if robot.is_hand[joint]:
-        return ""
+def _way(robot: RobotSpec) -> np.ndarray:
+    """(J,) from open to closed, rad."""
+    return np.subtract(robot.closed_position, robot.open_position)
+
+
+def _kind(robot: RobotSpec, joint: int) -> str:
+    """What a joint is on either side ("shoulder_pitch")."""
     return robot.commands[joint].removesuffix("_joint").partition("_")[2]
 
 
@@ -221,8 +229,11 @@ def _amplitudes(robot: RobotSpec, settings: ExcitationSettings) -> np.ndarray:
     low, high = robot.command_limits.T
     base = base_pose(robot, settings)
     room = np.minimum(high - base, base - low) - settings.margin_rad
-    kinds = [_arm_kind(robot, joint) for joint in range(len(base))]
-    caps = np.array([ARM[kind][1] if kind in ARM else np.inf for kind in kinds])
+    caps = np.full(len(base), np.inf)
+    for joint, way in enumerate(np.abs(_way(robot)).tolist()):
+        kind = _kind(robot, joint)
+        if kind in ARM or kind in THUMB:
+            caps[joint] = ARM[kind][1] if kind in ARM else THUMB[kind][1] * way
     return np.minimum(np.minimum(settings.amplitude_share * (high - low) / 2, caps), np.maximum(room, 0.0))
 
 

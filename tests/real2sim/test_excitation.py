@@ -28,6 +28,7 @@ from real2sim.targets import Targets, load_targets, save_targets
 
 ROBOT = load("gr1t2")
 SHORT = ExcitationSettings(duration_s=24.0)
+FINGERS = ("index", "middle", "ring", "pinky")
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,32 @@ def test_all_joints_move_far_and_fast_enough_to_tell_something(made: Excitation)
     span = np.ptp(made.targets.command, axis=0)
     assert (span > 0.4).all()
     assert (made.targets.speed > 0.5).all()
+
+
+@pytest.mark.parametrize("name", ["gr1t2", "gr1t2_inspire"])
+def test_thumbs_stay_off_their_fingers(name: str):
+    import mujoco
+
+    robot = load(name)
+    targets = make_excitation(robot, replace(SHORT, seed=3)).targets
+    model = build_spec(Scene(robot)).compile()
+    data = mujoco.MjData(model)
+    links = [model.body(body).name for body in model.geom_bodyid]
+    pairs = [
+        (a, b)
+        for side in ("L_", "R_")
+        for a in (g for g, link in enumerate(links) if link.startswith(f"{side}thumb"))
+        for b in (g for g, link in enumerate(links) if link.startswith(tuple(side + f for f in FINGERS)))
+    ]
+    least = np.inf
+    for joints in np.concatenate(
+        [robot.expand_coupled(targets.command), follow(robot, targets.time, targets.command)[1][::5]]
+    ):
+        data.qpos[[model.joint(joint).qposadr[0] for joint in robot.joint_names]] = joints
+        mujoco.mj_kinematics(model, data)
+        least = min(least, *(mujoco.mj_geomDistance(model, data, a, b, 1.0, None) for a, b in pairs))
+    assert len(pairs) >= 32
+    assert least > 0.001
 
 
 def test_targets_start_and_end_at_rest_at_the_base_pose(made: Excitation):
