@@ -81,14 +81,15 @@ class Replay:
         position, effort = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
         joints = self._commanded[columns]
         bad = torch.zeros(self.copies, dtype=torch.bool)
+        measured = self.backend.state.joint_position  # a live view
         for stop in plan.stops:
             if stop.command is not None:
                 target[:, columns] = stop.command
                 self.backend.set_joint_targets(target)
             if stop.steps:
-                bad |= self.backend.step(stop.steps)
+                bad |= self.backend.step(stop.steps, joints_only=True)
             if stop.row is not None:
-                position[:, stop.row] = self.backend.state.joint_position[:, joints].numpy()
+                position[:, stop.row] = measured[:, joints].numpy()
                 effort[:, stop.row] = self.backend.joint_effort()[:, columns].numpy()
         # Whatever a simulation gave before it diverged, no parameters that do so are wanted.
         position[bad.numpy()], effort[bad.numpy()] = np.nan, np.nan

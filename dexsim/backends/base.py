@@ -92,8 +92,11 @@ class Backend(Protocol):
         """Force in N and torque in N m on each object's centre, world frame, (N, K, 6), held until set again."""
         ...
 
-    def step(self, substeps: int) -> Tensor:
-        """Advance all by `substeps` physics steps; return (N,) bool, True where the simulation went non-finite."""
+    def step(self, substeps: int, joints_only: bool = False) -> Tensor:
+        """Advance all by `substeps` physics steps; return (N,) bool, True where the simulation went non-finite.
+
+        With `joints_only`, what follows from the joints (links, fingertips, contacts) may stay that of an earlier step.
+        """
         ...
 
     def reset(self, env_ids: Tensor, initial: InitialState) -> None:

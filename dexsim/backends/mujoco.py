@@ -121,34 +121,35 @@ class MujocoBackend:
         """See `Backend`."""
         self._wrench[:, self._bodies] = wrench.to(torch.float64)
 
-    def step(self, substeps: int) -> Tensor:
+    def step(self, substeps: int, joints_only: bool = False) -> Tensor:
         """See `Backend`."""
         failed: List[int] = []
+        stage = self._none if joints_only else self._stage
         if self._before is not None:
-            failed += self._first_step(self._before)
+            failed += self._first_step(self._before, self._none if substeps > 1 else stage)
             substeps -= 1
         if substeps:
-            failed += self._advance(substeps)
+            failed += self._advance(substeps, stage)
         # The sum of squares is non-finite where any entry is, and also catches what is about to overflow.
         bad = ~torch.isfinite((self._qvel**2).sum(dim=1) + self._qpos.sum(dim=1))
         if failed:
             bad[failed] = True
         return bad
 
-    def _first_step(self, before: Tensor) -> List[int]:
+    def _first_step(self, before: Tensor, stage: int) -> List[int]:
         """The first physics step after new targets, with their mean over it where a delay ends within."""
         self._before = None
         target, late = self._ctrl.clone(), torch.from_numpy(self._robot.late)
         self._ctrl.copy_(late * before + (1.0 - late) * target)
-        failed = self._advance(1)
+        failed = self._advance(1, stage)
         self._ctrl.copy_(target)
         return failed
 
-    def _advance(self, substeps: int) -> List[int]:
+    def _advance(self, substeps: int, stage: int) -> List[int]:
         from mujoco.batch import SimulationError
 
         try:
-            self.batch.step(nstep=substeps, stage=self._stage)
+            self.batch.step(nstep=substeps, stage=stage)
         except SimulationError as error:
             return [int(i) for i in error.ids]
         return []
