@@ -147,3 +147,27 @@ def test_mistakes_get_one_line(overrides: list[str], message: str, tmp_path: Pat
     assert error.startswith(message)
     assert error.count("\n") == 1
     assert not any(tmp_path.rglob("config.yaml"))
+
+
+def test_the_tuned_robot_that_ships_trains():
+    config = cli.compose("train", ["robot=gr1t2_tuned"])
+    robot = load_robot(dict(config.robot))
+    assert robot.has_drive_dynamics
+    assert constants(robot)["joint_friction"].min() > 0
+    env = tasks.make_env({"name": "box_lift"}, dict(config.robot), {"threads": 1}, num_envs=4, seed=0)
+    env.reset()
+    rewards = []
+    for _ in range(20):
+        result = env.step(env.backend.state.joint_position.new_zeros(4, env.num_actions).float())
+        rewards.append(result.reward.numpy())
+    assert np.isfinite(rewards).all()
+    assert env.nonfinite_count == 0
+
+
+def test_a_checkpoint_keeps_the_constants_it_was_trained_with(done: Path, tmp_path: Path):
+    file = tmp_path / "mine.yaml"
+    file.write_text((done / "tuned.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    given = [f"robot.tuned={file}", "num_envs=8", "frames=200", "wandb=disabled", "backend.threads=1", "rl=cpu"]
+    run = cli.run("train", [*given, f"runs_dir={tmp_path}", "rl.horizon=8"])
+    file.unlink()
+    cli.run("evaluate", [f"checkpoint={run}", "episodes=4", "num_envs=4", f"runs_dir={tmp_path}"])
