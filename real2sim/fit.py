@@ -14,8 +14,7 @@ import numpy as np
 from dexsim.errors import UserError
 from dexsim.runs import atomic_write
 from real2sim.problem import Problem
-from real2sim.search import Search, SearchSettings, make_search
-from real2sim.search.gauss_newton import batch_size
+from real2sim.search import Search, SearchSettings, batch_size, make_search
 
 _log = logging.getLogger(__name__)
 
@@ -158,5 +157,4 @@ class Fit:
 
     def _cost(self, stage: SearchSettings) -> float:
         """Robot-seconds of a step."""
-        copies = batch_size(self.problem.space) if stage.method == "gauss_newton" else stage.candidates
-        return copies * self.problem.part(stage.window_s).log.duration
+        return batch_size(stage, self.problem.space) * self.problem.part(stage.window_s).log.duration

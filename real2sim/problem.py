@@ -73,6 +73,12 @@ class Problem:
         other._replays = self._replays
         return other
 
+    def apart(self) -> Problem:
+        """The same problem on the same simulators in `SearchSpace.apart`."""
+        other = Problem(self.log, self.space.apart(), self._settings)
+        other._replays = self._replays
+        return other
+
     @property
     def rows(self) -> np.ndarray:
         """(T,) bool, which rows of the log count."""

@@ -15,6 +15,9 @@ from dexsim.robots import RobotSpec
 from dexsim.scene import Scene
 from real2sim.joint_log import JointLog
 
+# Physics steps that are simulated in one call.
+STRETCH = 200
+
 
 @dataclass(frozen=True)
 class Replayed:
@@ -62,7 +65,7 @@ class Replay:
         self.backend.reset(ids, start)
         plan = _Plan(log, self.timestep)
         with _quiet():
-            position, effort = self._follow(plan, start.joint_target.clone(), torch.from_numpy(columns))
+            position, effort = self._follow(plan, start.joint_target[0].clone(), torch.from_numpy(columns))
         self.robot_seconds += self.copies * log.duration
         self.seconds += time.perf_counter() - began
         return Replayed(plan.at_rows(position) + bias[:, None, columns].astype(np.float32), plan.at_rows(effort))
@@ -76,23 +79,26 @@ class Replay:
         joints = torch.from_numpy(self.robot.expand_coupled(position))
         return InitialState(joints, torch.from_numpy(target), torch.zeros(self.copies, 0, 7))
 
-    def _follow(self, plan: _Plan, target: torch.Tensor, columns: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def _follow(self, plan: _Plan, rest: torch.Tensor, columns: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Position and effort (K, kept, J) at the steps that are kept, the first of which is the start."""
         shape = (self.copies, len(plan.kept), len(columns))
         position, effort = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
-        joints = self._commanded[columns]
-        bad = torch.zeros(self.copies, dtype=torch.bool)
-        measured = self.backend.state.joint_position  # a live view
-        for stop in plan.stops:
-            if stop.command is not None:
-                target[:, columns] = stop.command
-                self.backend.set_joint_targets(target)
-            if stop.steps:
-                bad |= self.backend.step(stop.steps, joints_only=True)
-            if stop.row is not None:
-                position[:, stop.row] = measured[:, joints].numpy()
-                effort[:, stop.row] = self.backend.joint_effort()[:, columns].numpy()
+        position[:, 0] = self.backend.state.joint_position[:, self._commanded[columns]].numpy()
+        diverged = torch.zeros(self.copies, dtype=torch.bool)
+        for first in range(0, len(plan.commands), STRETCH):
+            commands = torch.from_numpy(plan.commands[first : first + STRETCH])
+            targets = rest.repeat(len(commands), 1)
+            targets[:, columns] = commands
+            rolled = self.backend.rollout(targets.expand(self.copies, -1, -1))
+            diverged |= rolled.diverged
+            if first == 0:  # what the drives give before the first step is taken for what they give after it
+                effort[:, 0] = rolled.joint_effort[:, 0, columns].numpy()
+            begin, end = np.searchsorted(plan.kept, [first + 1, first + len(commands) + 1])
+            steps = torch.from_numpy(plan.kept[begin:end] - first - 1)
+            position[:, begin:end] = rolled.joint_position[:, steps][..., columns].numpy()
+            effort[:, begin:end] = rolled.joint_effort[:, steps][..., columns].numpy()
         # Whatever a simulation gave before it diverged, no parameters that do so are wanted.
-        position[bad.numpy()], effort[bad.numpy()] = np.nan, np.nan
+        position[diverged.numpy()], effort[diverged.numpy()] = np.nan, np.nan
         return position, effort
 
 
@@ -110,19 +116,14 @@ def _quiet() -> Iterator[None]:
         mujoco.set_mju_user_warning(before)
 
 
-@dataclass(frozen=True)
-class _Stop:
-    """Set a command if there is a new one, advance, and keep what there is then if it is needed."""
-
-    command: torch.Tensor | None
-    steps: int
-    row: int | None
-
-
 class _Plan:
-    """When commands change and rows are measured, on the grid of physics steps.
+    """A log on the grid of physics steps.
 
     A command that changes within a step acts with its mean over the step; a row between two steps is interpolated.
+
+    Attributes:
+        commands: (S, J) rad, of each step.
+        kept: sorted steps after which rows need what was measured, 0 for the start.
     """
 
     def __init__(self, log: JointLog, timestep: float) -> None:
@@ -133,27 +134,13 @@ class _Plan:
         self._before = np.searchsorted(self.kept, before)
         self._after = np.searchsorted(self.kept, np.ceil(exact).astype(int))
         self._share = (exact - before)[None, :, None].astype(np.float32)
-        self.stops = self._stops(_mean_commands(log.command, exact, int(self.kept[-1])))
+        self.commands = _mean_commands(log.command, exact, int(self.kept[-1]))
 
     def at_rows(self, kept: np.ndarray) -> np.ndarray:
         """(K, rows, J) from what was kept."""
         if not self._share.any():
             return kept[:, self._before]
         return kept[:, self._before] * (1 - self._share) + kept[:, self._after] * self._share
-
-    def _stops(self, commands: np.ndarray) -> list[_Stop]:
-        changes = np.flatnonzero((np.diff(commands, axis=0) != 0).any(axis=1)) + 1
-        rows = {int(step): row for row, step in enumerate(self.kept)}
-        events = sorted({0, *changes.tolist(), *rows})
-        stops, now = [], 0
-        fresh = {0, *changes.tolist()}
-        command = None
-        for step in events:
-            # What was set at the last event acts until this one; what is kept here is from before the next.
-            stops.append(_Stop(command, step - now, rows.get(step)))
-            command = torch.from_numpy(commands[step]) if step in fresh and step < len(commands) else None
-            now = step
-        return stops
 
 
 def _mean_commands(command: np.ndarray, exact: np.ndarray, steps: int) -> np.ndarray:

@@ -130,7 +130,8 @@ class SimulatedRobot:
     def _reset(self) -> None:
         rest = np.clip(0.0, *self._robot.command_limits.T)[None]
         joints = torch.from_numpy(self._robot.expand_coupled(rest))
-        self._backend.reset(torch.arange(1), InitialState(joints, torch.from_numpy(rest), torch.zeros(1, 0, 7)))
+        self._target = torch.from_numpy(rest)
+        self._backend.reset(torch.arange(1), InitialState(joints, self._target, torch.zeros(1, 0, 7)))
         self._ticks = 0
         self._played = rest[0].copy()
         self._effort_error = np.zeros(len(self.joints))
@@ -148,12 +149,11 @@ class SimulatedRobot:
     def command(self, position: np.ndarray) -> None:
         """See `RobotInterface`."""
         limited = np.clip(position, *self._robot.command_limits.T)
-        self._backend.set_joint_targets(torch.from_numpy(limited[None]))
+        self._target = torch.from_numpy(limited[None])
 
     def wait_until(self, time: float) -> None:
         """See `RobotInterface`; simulates up to the measurement next to that time."""
         while self.time < time - 0.5 / self.options.rate_hz:
-            self._backend.step(self._substeps)
             self._ticks += 1
             self._reading = self._measure()
 
@@ -171,9 +171,11 @@ class SimulatedRobot:
         self.close()
 
     def _measure(self) -> JointReading:
-        state, options = self._backend.state, self.options
-        drive = state.joint_position[0, self._commanded].numpy()
-        velocity = state.joint_velocity[0, self._commanded].numpy().copy()
+        """Simulate up to the next measurement, and take it."""
+        options = self.options
+        rolled = self._backend.rollout(self._target[:, None].expand(-1, self._substeps, -1))
+        drive = rolled.joint_position[0, -1].numpy()
+        velocity = self._backend.state.joint_velocity[0, self._commanded].numpy().copy()
         # The encoder sits behind the gear: it follows the drive once the play is used up.
         half = options.backlash / 2
         self._played = np.clip(self._played, drive - half, drive + half)
@@ -182,7 +184,7 @@ class SimulatedRobot:
         position = np.where(self._resolution > 0, np.round(position / step) * step, position)
         fresh = np.sqrt(1 - EFFORT_MEMORY**2) * self._rng.standard_normal(len(drive))
         self._effort_error = EFFORT_MEMORY * self._effort_error + fresh
-        effort = self._backend.joint_effort()[0].numpy() + self._effort_scale * self._effort_error
+        effort = rolled.joint_effort[0, -1].numpy() + self._effort_scale * self._effort_error
         return JointReading(self.time, position, velocity, effort)
 
 

@@ -8,6 +8,7 @@ follows its mass and is scaled as a whole, so that it stays that of a rigid body
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from typing import Literal
@@ -140,6 +141,7 @@ class SearchSpace:
         prior: (P,) standard deviations around the start, inf for none.
         joint_mask: (P, J) which of the log's joints each moves.
         measured: (P,) which only the sensors add: their effect on the residual is known without a simulation.
+        owner: (P,) which of the log's joints has a parameter for itself, -1 where several share it.
         blocks: sets of parameters that share no joint with each other; they can be searched apart.
         rounds: smaller blocks, that do so as long as the others rest: in one round what each joint has for itself, in
             the other what joints share.
@@ -166,6 +168,7 @@ class SearchSpace:
         self.measured = np.array([p.constant == MEASURED for p in self.parameters])
         start = {name: value[0] for name, value in self.values(self.start).items()}
         self.robot = with_constants(robot, start)
+        self.owner = self._owners()
         self.blocks = _blocks(np.arange(len(self)), self.joint_mask)
         self.rounds = self._rounds()
         self.colours = _colours(self.joint_mask, ~self.measured)
@@ -201,16 +204,31 @@ class SearchSpace:
         """Vectors (count, P), even within the bounds."""
         return rng.uniform(self.low, self.high, (count, len(self)))
 
-    def _rounds(self) -> list[list[Block]]:
-        own = np.full(len(self), -1)
+    def apart(self) -> SearchSpace:
+        """The same parameters, of which only those move that a joint has for itself, each judged by its joint alone."""
+        other, own = copy(self), self.owner >= 0
+        other.joint_mask = own[:, None] & (self.owner[:, None] == np.arange(len(self.joints)))
+        other.blocks = self._joint_blocks()
+        other.rounds = [other.blocks]
+        other.colours = _colours(other.joint_mask, own & ~self.measured)
+        return other
+
+    def _owners(self) -> np.ndarray:
+        owner = np.full(len(self), -1)
         for i, parameter in enumerate(self.parameters):
             if OWNERS[parameter.constant] == "command" and len(parameter.members) == 1:
                 joint = labels(self.robot, parameter.constant)[parameter.members[0]]
-                own[i] = self.joints.index(joint)
+                owner[i] = self.joints.index(joint)
+        return owner
+
+    def _joint_blocks(self) -> list[Block]:
         single = np.eye(len(self.joints), dtype=bool)
-        apart = [Block(np.flatnonzero(own == joint), single[joint]) for joint in np.unique(own[own >= 0])]
-        shared = np.flatnonzero(own < 0)
-        return [blocks for blocks in (apart, _blocks(shared, self.joint_mask[shared])) if blocks]
+        joints = np.unique(self.owner[self.owner >= 0])
+        return [Block(np.flatnonzero(self.owner == joint), single[joint]) for joint in joints]
+
+    def _rounds(self) -> list[list[Block]]:
+        shared = np.flatnonzero(self.owner < 0)
+        return [blocks for blocks in (self._joint_blocks(), _blocks(shared, self.joint_mask[shared])) if blocks]
 
     def _start_values(self, name: str) -> np.ndarray:
         return self._own[name].copy()

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dexsim.backends.base import Backend, BackendSettings, InitialState, SimState, make_backend
+from dexsim.backends.base import Backend, BackendSettings, InitialState, Rollout, SimState, make_backend
 
-__all__ = ["Backend", "BackendSettings", "InitialState", "SimState", "make_backend"]
+__all__ = ["Backend", "BackendSettings", "InitialState", "Rollout", "SimState", "make_backend"]

@@ -72,6 +72,21 @@ class InitialState:
     object_pose: Tensor
 
 
+@dataclass
+class Rollout:
+    """What drives did in S physics steps.
+
+    Attributes:
+        joint_position: (N, S, 26) rad after each step.
+        joint_effort: (N, S, 26) N m, torque of each drive then, with what it takes off the arm's weight.
+        diverged: (N,) bool; what the others hold of such a simulation says nothing.
+    """
+
+    joint_position: Tensor
+    joint_effort: Tensor
+    diverged: Tensor
+
+
 class Backend(Protocol):
     """N copies of a scene. What a simulator cannot do raises; nothing is skipped silently."""
 
@@ -92,10 +107,14 @@ class Backend(Protocol):
         """Force in N and torque in N m on each object's centre, world frame, (N, K, 6), held until set again."""
         ...
 
-    def step(self, substeps: int, joints_only: bool = False) -> Tensor:
-        """Advance all by `substeps` physics steps; return (N,) bool, True where the simulation went non-finite.
+    def step(self, substeps: int) -> Tensor:
+        """Advance all by `substeps` physics steps; return (N,) bool, True where the simulation went non-finite."""
+        ...
 
-        With `joints_only`, what follows from the joints (links, fingertips, contacts) may stay that of an earlier step.
+    def rollout(self, targets: Tensor) -> Rollout:
+        """Advance all by S physics steps with targets of their own (N, S, 26), rad; the last ones are held on.
+
+        Of `state` only the joints are current then; links, fingertips and contacts may be those of an earlier step.
         """
         ...
 
@@ -105,10 +124,6 @@ class Backend(Protocol):
 
     def set_parameters(self, env_ids: Tensor, values: Mapping[str, Tensor]) -> None:
         """Set named physical parameters (`dexsim.parameters`) of some environments."""
-        ...
-
-    def joint_effort(self) -> Tensor:
-        """(N, 26) torque in N m that each drive gives now, with what it takes off the arm's weight."""
         ...
 
     def get_state(self) -> Dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dexsim import parameters
-from dexsim.backends.base import InitialState, SimState
+from dexsim.backends.base import InitialState, Rollout, SimState
 from dexsim.backends.mujoco_model import build_spec
 from dexsim.backends.mujoco_objects import ObjectGeoms
 from dexsim.backends.mujoco_robot import RobotFields, set_friction
@@ -66,17 +67,18 @@ class MujocoBackend:
         self._object_pose = qpos[:, joints:].view(self.num_envs, objects, 7)
         self._object_twist = qvel[:, joints:].view(self.num_envs, objects, 6)
         self._ctrl = torch.from_numpy(batch.bind("ctrl"))
-        self._compensation: Optional[Tensor] = None
         self._commanded = torch.from_numpy(self.scene.robot.command_index)
         self._effort = torch.from_numpy(constants(self.scene.robot)["joint_effort"])
         self._dynamic = self.model.na > 0
         self._before: Optional[Tensor] = None
         if self._dynamic:
             self._act = torch.from_numpy(batch.bind("act"))
-            self._acceleration = _output(batch.bind("qacc"))
             # A buffer a drive: two words of its own, then times, then as many targets.
             history = torch.from_numpy(batch.bind("history")).view(self.num_envs, self.model.nu, -1)
             self._sent = history[..., 2 + int(self.model.actuator_history[0, 0]) :]
+        velocities = dict.fromkeys(("qvel", "qacc", "qfrc_gravcomp"), self.model.nv)
+        self._recorded = {"qpos": self.model.nq, **velocities, **({"act": self.model.na} if self._dynamic else {})}
+        self._time = torch.from_numpy(batch.bind("time"))
         self._wrench = torch.from_numpy(batch.bind("xfrc_applied"))
         self._site_position = _output(batch.bind("site_xpos"))
         self._contact = _output(batch.bind("sensordata"))
@@ -121,15 +123,14 @@ class MujocoBackend:
         """See `Backend`."""
         self._wrench[:, self._bodies] = wrench.to(torch.float64)
 
-    def step(self, substeps: int, joints_only: bool = False) -> Tensor:
+    def step(self, substeps: int) -> Tensor:
         """See `Backend`."""
         failed: List[int] = []
-        stage = self._none if joints_only else self._stage
         if self._before is not None:
-            failed += self._first_step(self._before, self._none if substeps > 1 else stage)
+            failed += self._first_step(self._before, self._none if substeps > 1 else self._stage)
             substeps -= 1
         if substeps:
-            failed += self._advance(substeps, stage)
+            failed += self._advance(substeps, self._stage)
         # The sum of squares is non-finite where any entry is, and also catches what is about to overflow.
         bad = ~torch.isfinite((self._qvel**2).sum(dim=1) + self._qpos.sum(dim=1))
         if failed:
@@ -139,8 +140,8 @@ class MujocoBackend:
     def _first_step(self, before: Tensor, stage: int) -> List[int]:
         """The first physics step after new targets, with their mean over it where a delay ends within."""
         self._before = None
-        target, late = self._ctrl.clone(), torch.from_numpy(self._robot.late)
-        self._ctrl.copy_(late * before + (1.0 - late) * target)
+        target = self._ctrl.clone()
+        self._ctrl.copy_(torch.lerp(target, before, torch.from_numpy(self._robot.late)))
         failed = self._advance(1, stage)
         self._ctrl.copy_(target)
         return failed
@@ -153,6 +154,36 @@ class MujocoBackend:
         except SimulationError as error:
             return [int(i) for i in error.ids]
         return []
+
+    def rollout(self, targets: Tensor) -> Rollout:
+        """See `Backend`."""
+        from mujoco import mjtState
+        from mujoco.batch import SimulationError
+
+        before = self._ctrl if self._before is None else self._before
+        previous = torch.cat([before[:, None], targets[:, :-1]], dim=1)
+        control = torch.lerp(targets, previous, torch.from_numpy(self._robot.late)[:, None])
+        steps, began, spec = targets.shape[1], self._time.clone(), mjtState.mjSTATE_CTRL.value
+        out = {name: np.empty((self.num_envs, steps, size)) for name, size in self._recorded.items()}
+        with contextlib.suppress(SimulationError):  # those that raise do not advance at all
+            self.batch.rollout(steps, control.numpy(), spec, record=tuple(out), out=out)  # pyright: ignore
+        self._before = None
+        self._ctrl.copy_(targets[:, -1])
+        names = ("qpos", "qvel", "qacc", "qfrc_gravcomp")
+        position, *motion, compensation = (torch.from_numpy(out[name])[..., self._commanded] for name in names)
+        applied = torch.from_numpy(out["act"]) if self._dynamic else control
+        effort = self._drive_effort(applied, position, *motion)
+        # The engine stops where a simulation becomes non-finite.
+        diverged = self._time < began + (steps - 0.5) * self.model.opt.timestep
+        return Rollout(position, effort + compensation, diverged)
+
+    def _drive_effort(self, target: Tensor, position: Tensor, velocity: Tensor, acceleration: Tensor) -> Tensor:
+        """(N, S, 26) torques of the drives, all arguments of that shape."""
+        if self._dynamic:  # the engine's velocities are half a step older than its positions
+            velocity = velocity + acceleration * (self.model.opt.timestep / 2)
+        stiffness, damping = (self.values[name][:, None] for name in ("joint_stiffness", "joint_damping"))
+        limit = self.values["joint_effort"][:, None] if "joint_effort" in self.values else self._effort
+        return torch.clamp(stiffness * (target - position) - damping * velocity, -limit, limit)
 
     def reset(self, env_ids: Tensor, initial: InitialState) -> None:
         """See `Backend`."""
@@ -195,20 +226,6 @@ class MujocoBackend:
             self.values[name].numpy()[ids] for name in ("object_choice", "object_size", "object_mass")
         )
         self._objects.apply(ids, choice, size.reshape(len(ids), -1, 3), mass)
-
-    def joint_effort(self) -> Tensor:
-        """See `Backend`; as of the last physics step for what gravity compensation adds."""
-        if self._compensation is None:
-            self._compensation = _output(self.batch.bind("qfrc_gravcomp"))
-        joints, values = self._commanded, self.values
-        target = self._act if self._dynamic else self._ctrl
-        torque = values["joint_stiffness"] * (target - self._joint_position[:, joints])
-        velocity = self._joint_velocity[:, joints]
-        if self._dynamic:  # the engine's velocities are half a step older than its positions
-            velocity = velocity + self._acceleration[:, joints] * (self.model.opt.timestep / 2)
-        torque = torque - values["joint_damping"] * velocity
-        limit = values.get("joint_effort", self._effort)
-        return torch.minimum(torch.maximum(torque, -limit), limit) + self._compensation[:, joints]
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,5 @@
 """Ways to search: each improves a vector of free parameters step by step, on one batch of simulated robots."""
 
-from real2sim.search.base import Search, SearchSettings, make_search
+from real2sim.search.base import Search, SearchSettings, batch_size, make_search
 
-__all__ = ["Search", "SearchSettings", "make_search"]
+__all__ = ["Search", "SearchSettings", "batch_size", "make_search"]

@@ -9,8 +9,7 @@ import numpy as np
 
 from dexsim.errors import require
 from real2sim.problem import Problem
-
-METHODS = ("random", "cma", "gauss_newton")
+from real2sim.space import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -18,15 +17,17 @@ class SearchSettings:
     """One stage of a search.
 
     Attributes:
-        method: "random" (Algorithm 1 of arXiv 2502.20396), "cma" (CMA-ES, block by block) or "gauss_newton".
-        steps: batches of candidates for random, generations for cma, at most that many iterations for gauss_newton.
-        candidates: parameter sets simulated side by side; gauss_newton takes as many as its derivatives need.
+        method: "random" (Algorithm 1 of arXiv 2502.20396), "cma" (CMA-ES, block by block), "gauss_newton", or
+            "exchange" (lag for damping and armature, joint by joint, then Gauss-Newton; after one of the others).
+        steps: batches of candidates for random, generations for cma, at most that many iterations for the others.
+        candidates: parameter sets simulated side by side; gauss_newton takes as many as its derivatives need, and
+            exchange for its iterations too.
         window_s: length of the stretch of the log that is simulated, s; null for all of it.
         sigma: cma: first standard deviation, as a share of the bounds.
-        tolerance: gauss_newton: stops when a step improves the mean log likelihood of a row by less.
+        tolerance: gauss_newton and exchange: stops when a step improves the mean log likelihood of a row by less.
     """
 
-    method: Literal["random", "cma", "gauss_newton"]
+    method: Literal["random", "cma", "gauss_newton", "exchange"]
     steps: int
     candidates: int = 32
     window_s: float | None = None
@@ -62,9 +63,19 @@ class Search(Protocol):
         ...
 
 
+def batch_size(settings: SearchSettings, space: SearchSpace) -> int:
+    """Simulations of a step of a search; of its first for exchange about as many more."""
+    from real2sim.search.gauss_newton import copies
+
+    if settings.method == "gauss_newton":
+        return copies(space)
+    return 2 * copies(space.apart()) if settings.method == "exchange" else settings.candidates
+
+
 def make_search(settings: SearchSettings, problem: Problem, x: np.ndarray, seed: int) -> Search:
     """Begin a search at x (P,)."""
     from real2sim.search.cma import CmaSearch
+    from real2sim.search.exchange import ExchangeSearch
     from real2sim.search.gauss_newton import GaussNewton
     from real2sim.search.random import RandomSearch
 
@@ -72,4 +83,6 @@ def make_search(settings: SearchSettings, problem: Problem, x: np.ndarray, seed:
         return RandomSearch(settings, x, seed)
     if settings.method == "cma":
         return CmaSearch(settings, problem, x, seed)
+    if settings.method == "exchange":
+        return ExchangeSearch(settings, x)
     return GaussNewton(settings, x)

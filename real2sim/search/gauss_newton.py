@@ -40,7 +40,7 @@ class Linearization:
     active: list[np.ndarray]
 
 
-def batch_size(space: SearchSpace) -> int:
+def copies(space: SearchSpace) -> int:
     """Simulations of one iteration: the point, its disturbances, and the trial steps."""
     return 1 + _num_disturbed(space) + len(DAMPINGS)
 

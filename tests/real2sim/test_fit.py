@@ -67,6 +67,44 @@ def test_gauss_newton_recovers_what_the_log_determines(log: JointLog, tmp_path: 
     )
 
 
+def test_an_exchange_leaves_a_minimum_that_is_only_local(tmp_path: Path):
+    """A drive slower than its lag and a lag slower than its drive move nearly alike."""
+    slow = {
+        "joint_stiffness": {WRIST: 9.2},
+        "joint_damping": {WRIST: 1.17},
+        "joint_armature": {WRIST: 0.019},
+        "joint_lag": {WRIST: 0.044},
+        "joint_friction": {WRIST: 0.11},
+    }
+    exchanged = {**slow, "joint_lag": {WRIST: 0.106}, "joint_damping": {WRIST: 0.6}, "joint_armature": {WRIST: 0.0068}}
+    free = {**FREE, "joint_armature": FreeSettings((0.1, 10.0), prior=1.0)}
+    slow_log = make_log(robot_with(slow), noise=3e-4)
+    task = Problem(slow_log, SearchSpace(robot_with(exchanged), free, slow_log.joints, slow_log.moved), BACKEND)
+    true = constants(robot_with(slow))["joint_lag"][task.space.robot.commands.index(WRIST)]
+    lag = [parameter.name for parameter in task.space.parameters].index(f"joint_lag/{WRIST}")
+    lags = {}
+    for name, stages in (("stuck", []), ("exchanged", [SearchSettings("exchange", 4), GAUSS_NEWTON])):
+        fit = Fit(task, [GAUSS_NEWTON, *stages], tmp_path / f"{name}.pkl", seed=0)
+        fit.run()
+        lags[name] = float(np.exp(fit.x[lag]))
+    assert lags["stuck"] > 2 * true
+    assert lags["exchanged"] == pytest.approx(true, rel=0.02)
+
+
+def test_an_exchange_keeps_what_fits(log: JointLog, tmp_path: Path):
+    """Tied parameters and those of a joint that is right already stay as they are."""
+    free = {**FREE, "joint_armature": FreeSettings((0.1, 10.0), prior=1.0)}
+    for each in (free, {**free, "joint_lag": FreeSettings((0.05, 8.0), prior=1.0, tie="all")}):
+        task = problem(log, each)
+        fits = [
+            Fit(task, stages, tmp_path / f"{len(stages)}_{each['joint_lag'].tie}.pkl", seed=0)
+            for stages in ([GAUSS_NEWTON], [GAUSS_NEWTON, SearchSettings("exchange", 2)])
+        ]
+        for fit in fits:
+            fit.run()
+        assert np.array_equal(fits[0].x, fits[1].x)
+
+
 def test_cma_comes_near_without_derivatives(log: JointLog, tmp_path: Path):
     task = problem(log)
     fit = Fit(task, [SearchSettings("cma", 20, 16, sigma=0.1)], tmp_path / "fit.pkl", seed=0)
@@ -91,11 +129,12 @@ def test_random_search_ranks_what_it_tried(log: JointLog, tmp_path: Path):
 STAGES = [
     SearchSettings("random", 2, 4, window_s=4.0),
     SearchSettings("cma", 3, 8, window_s=4.0),
+    SearchSettings("exchange", 2, 8, window_s=4.0, tolerance=0.0),
     SearchSettings("gauss_newton", 2, window_s=4.0, tolerance=0.0),
 ]
 
 
-@pytest.mark.parametrize("kill_after", [1, 2, 4, 6])
+@pytest.mark.parametrize("kill_after", [1, 2, 4, 6, 8])
 def test_a_killed_fit_goes_on_as_if_it_had_not_been(
     log: JointLog, tmp_path: Path, kill_after: int, monkeypatch: pytest.MonkeyPatch
 ):
