@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import OmegaConf
 
 from dexsim import settings
@@ -117,6 +118,7 @@ def autotune(options: AutotuneSettings, run: RunFolder) -> None:
     Raises:
         UserError: for a log or a space that cannot be used.
     """
+    torch.set_num_threads(1)  # small arrays; the simulator has its own threads
     robot = load_robot(options.robot)
     log, heldout = _logs(options, robot)
     space = SearchSpace(robot, options.real2sim.space, log.joints, log.moved)

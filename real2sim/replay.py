@@ -65,10 +65,17 @@ class Replay:
         self.backend.reset(ids, start)
         plan = _Plan(log, self.timestep)
         with _quiet():
-            position, effort = self._follow(plan, start.joint_target[0].clone(), torch.from_numpy(columns))
+            position, effort = self._follow(plan.kept, self.targets(log), torch.from_numpy(columns))
         self.robot_seconds += self.copies * log.duration
         self.seconds += time.perf_counter() - began
         return Replayed(plan.at_rows(position) + bias[:, None, columns].astype(np.float32), plan.at_rows(effort))
+
+    def targets(self, log: JointLog) -> torch.Tensor:
+        """(S, 26) rad, of every physics step while a log is replayed."""
+        commands = _Plan(log, self.timestep).commands
+        targets = np.repeat(np.clip(0.0, *self.robot.command_limits.T)[None], len(commands), axis=0)
+        targets[:, [self.robot.commands.index(name) for name in log.joints]] = commands
+        return torch.from_numpy(targets)
 
     def _start(self, log: JointLog, columns: np.ndarray, bias: np.ndarray) -> InitialState:
         rest = np.clip(0.0, *self.robot.command_limits.T)
@@ -79,22 +86,20 @@ class Replay:
         joints = torch.from_numpy(self.robot.expand_coupled(position))
         return InitialState(joints, torch.from_numpy(target), torch.zeros(self.copies, 0, 7))
 
-    def _follow(self, plan: _Plan, rest: torch.Tensor, columns: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def _follow(self, kept: np.ndarray, targets: torch.Tensor, columns: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Position and effort (K, kept, J) at the steps that are kept, the first of which is the start."""
-        shape = (self.copies, len(plan.kept), len(columns))
+        shape = (self.copies, len(kept), len(columns))
         position, effort = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
         position[:, 0] = self.backend.state.joint_position[:, self._commanded[columns]].numpy()
         diverged = torch.zeros(self.copies, dtype=torch.bool)
-        for first in range(0, len(plan.commands), STRETCH):
-            commands = torch.from_numpy(plan.commands[first : first + STRETCH])
-            targets = rest.repeat(len(commands), 1)
-            targets[:, columns] = commands
-            rolled = self.backend.rollout(targets.expand(self.copies, -1, -1))
+        for first in range(0, len(targets), STRETCH):
+            stretch = targets[first : first + STRETCH]
+            rolled = self.backend.rollout(stretch.expand(self.copies, -1, -1))
             diverged |= rolled.diverged
             if first == 0:  # what the drives give before the first step is taken for what they give after it
                 effort[:, 0] = rolled.joint_effort[:, 0, columns].numpy()
-            begin, end = np.searchsorted(plan.kept, [first + 1, first + len(commands) + 1])
-            steps = torch.from_numpy(plan.kept[begin:end] - first - 1)
+            begin, end = np.searchsorted(kept, [first + 1, first + len(stretch) + 1])
+            steps = torch.from_numpy(kept[begin:end] - first - 1)
             position[:, begin:end] = rolled.joint_position[:, steps][..., columns].numpy()
             effort[:, begin:end] = rolled.joint_effort[:, steps][..., columns].numpy()
         # Whatever a simulation gave before it diverged, no parameters that do so are wanted.

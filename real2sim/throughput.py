@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from real2sim.joint_log import JointLog
 from real2sim.problem import Problem
 from real2sim.replay import Replay
 
@@ -19,7 +20,7 @@ class Throughput:
 
     Attributes:
         replay: of a replay, all included.
-        bare: of the bare engine, on a batch of the same model, as many copies and threads.
+        bare: of the bare engine, on a batch of the same model and targets, as many copies and threads.
     """
 
     replay: float
@@ -38,24 +39,33 @@ def measure(problem: Problem, copies: int, threads: int) -> Throughput | None:
     replay = part.simulator(copies)
     if not hasattr(replay.backend, "batch"):
         return None
-    bare, values = _bare(replay, copies, threads), part.space.values(part.space.start[None].repeat(copies, axis=0))
-    substeps = round(part.log.duration / replay.timestep)
+    values = part.space.values(part.space.start[None].repeat(copies, axis=0))
+    replay.run(part.log, values)
+    bare = _Bare(replay, part.log, threads)
     ours, theirs = [], []
     for _ in range(REPEATS):
         start = time.perf_counter()
         replay.run(part.log, values)
         middle = time.perf_counter()
-        bare.step(nstep=substeps)
+        bare.run()
         ours.append(middle - start)
         theirs.append(time.perf_counter() - middle)
     seconds = copies * part.log.duration
     return Throughput(seconds / statistics.median(ours), seconds / statistics.median(theirs))
 
 
-def _bare(replay: Replay, copies: int, threads: int) -> Any:
-    from mujoco.batch import Batch
+class _Bare:
+    """The engine's own batch of the nominal robot on the targets of a log, and nothing else."""
 
-    backend: Any = replay.backend
-    bare = Batch(backend.model, copies, threads)
-    bare.state[:] = backend.batch.state
-    return bare
+    def __init__(self, replay: Replay, log: JointLog, threads: int) -> None:
+        from mujoco import mjtState
+        from mujoco.batch import Batch
+
+        backend: Any = replay.backend
+        self._batch = Batch(backend.model, replay.copies, threads)
+        self._rows = backend.batch.state.copy()
+        self._targets, self._spec = replay.targets(log).expand(replay.copies, -1, -1).numpy(), mjtState.mjSTATE_CTRL
+
+    def run(self) -> None:
+        self._batch.state[:] = self._rows
+        self._batch.rollout(self._targets.shape[1], self._targets, int(self._spec))
