@@ -1,13 +1,12 @@
 """Exchanges a joint's command lag for its drive's damping and inertia, to leave minima that are only local.
 
-A lag L before a drive of stiffness K, damping D and inertia M is, but for friction, the response
-1 / ((L s + 1) (M/K s^2 + D/K s + 1)). Slow motion tells its first coefficients L + D/K and L D/K + M/K; which of its
-time constants is the lag's and which are the drive's is told by little, so that one search ends with a slow lag and a
-quick drive where another ends the other way around, with worse fits between them.
+Which time constants of a joint's response are the lag's and which are the drive's is told by little
+(`real2sim.search.drives`), so that one search ends with a slow lag and a quick drive where another ends the other way
+around, with worse fits between them.
 
-For every joint, shorter and longer lags that keep both coefficients are tried, with the stiffness that there was and
-with drives scaled to the effort that was logged. The best of each side is a start that Gauss-Newton goes on from, all
-joints at once and what they share at rest. A joint takes what fits it better then.
+For every joint, shorter and longer lags that keep the response to slow motion are tried, with the stiffness that there
+was and with drives scaled to the effort that was logged. The best of each side is a start that Gauss-Newton goes on
+from, all joints at once and what they share at rest. A joint takes what fits it better then.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import numpy as np
 
 from real2sim.problem import Problem, Residuals
 from real2sim.search.base import SearchSettings
+from real2sim.search.drives import EXCHANGED, drives, exchanged
 from real2sim.search.gauss_newton import GaussNewton
 from real2sim.space import SearchSpace
 
@@ -23,7 +23,6 @@ from real2sim.space import SearchSpace
 FARTHEST, NEAREST = 12.0, 1.25
 # By how much twice the log likelihood of a joint must rise for it to be taken elsewhere.
 MARGIN = 10.0
-EXCHANGED = ("joint_lag", "joint_damping", "joint_armature", "joint_stiffness")
 
 
 class ExchangeSearch:
@@ -50,7 +49,7 @@ class ExchangeSearch:
 
     def _starts(self, apart: Problem) -> list[np.ndarray]:
         longer = np.geomspace(NEAREST, FARTHEST, self.settings.candidates // 2)
-        trials, allowed = _exchanged(apart.space, self.x, np.concatenate([1 / longer, longer]))
+        trials, allowed = _other_lags(apart.space, self.x, np.concatenate([1 / longer, longer]))
         residuals = apart.residuals(trials)
         costs = apart.costs(residuals, trials, apart.space.blocks)
         if residuals.has_effort:
@@ -86,19 +85,18 @@ class ExchangeSearch:
         return problem.costs(residuals, x, problem.space.blocks)
 
 
-def _exchanged(space: SearchSpace, x: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _other_lags(space: SearchSpace, x: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Vectors (K, P) with every joint's lag times a factor, and (K, J) where its bounds allow what that takes."""
     constants = space.constants(x)
     trials = np.repeat(x[None], len(factors), axis=0)
     allowed = np.zeros((len(trials), len(space.joints)), dtype=bool)
     for joint, own in _exchangeable(space).items():
         member = space.parameters[own[0]].members[0]
-        lag, damping, armature, stiffness = (constants[name][member] for name in EXCHANGED)
+        lag, damping, armature, stiffness = (float(constants[name][member]) for name in EXCHANGED)
         lags = lag * factors
-        dampings = damping + stiffness * (lag - lags)
-        armatures = armature + lag * damping - lags * dampings
+        others = exchanged(lag, lags, damping, armature, stiffness)
         with np.errstate(invalid="ignore", divide="ignore"):
-            values = np.log(np.stack([lags, dampings, armatures, np.full_like(lags, stiffness)], axis=1))
+            values = np.log(np.stack([lags, *others, np.full_like(lags, stiffness)], axis=1))
         allowed[:, joint] = _set_within(space, trials, own, values)
     return trials, allowed
 
@@ -127,12 +125,8 @@ def _set_within(space: SearchSpace, trials: np.ndarray, members: np.ndarray, val
 
 def _exchangeable(space: SearchSpace) -> dict[int, np.ndarray]:
     """Joints that have all of `EXCHANGED` for themselves -> which parameters those are."""
-    own: dict[int, dict[str, int]] = {}
-    for p, parameter in enumerate(space.parameters):
-        if parameter.constant in EXCHANGED and space.owner[p] >= 0:
-            own.setdefault(int(space.owner[p]), {})[parameter.constant] = p
     return {
-        joint: np.array([found[name] for name in EXCHANGED])
-        for joint, found in own.items()
-        if len(found) == len(EXCHANGED)
+        joint: np.array([own[name] for name in EXCHANGED])
+        for joint, own in drives(space).items()
+        if all(name in own for name in EXCHANGED)
     }

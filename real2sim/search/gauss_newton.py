@@ -16,6 +16,7 @@ import numpy as np
 
 from real2sim.problem import FLOOR, ROWS_PER_SAMPLE, Problem, Residuals
 from real2sim.search.base import SearchSettings
+from real2sim.search.drives import directions
 from real2sim.space import SearchSpace
 
 DAMPINGS = np.array([1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 1e3])
@@ -54,9 +55,10 @@ def linearize(problem: Problem, x: np.ndarray) -> Linearization:
     space = problem.space
     step = DISTURBANCE * (space.high - space.low)
     step = np.where(x + step > space.high, -step, step)
+    simulated, along = np.flatnonzero(space.colours >= 0), directions(space, x, step)
     batch = np.repeat(x[None], _num_disturbed(space) + 1, axis=0)
-    simulated = np.flatnonzero(space.colours >= 0)
-    batch[1 + space.colours[simulated], simulated] += step[simulated]
+    for p in simulated:
+        batch[1 + space.colours[p]] += step[p] * along[p]
     residuals = problem.residuals(batch)
     error, centre = residuals.error, residuals.error[0]
     jacobian, active = [], []
@@ -68,7 +70,9 @@ def linearize(problem: Problem, x: np.ndarray) -> Linearization:
                 row[0] = 1.0  # a bias is added to what is measured, and to nothing else
             else:
                 row[:] = (error[1 + space.colours[p], :, joint] - centre[:, joint]) / step[p]
-        jacobian.append(np.nan_to_num(rows, posinf=0.0, neginf=0.0))
+        rows = np.nan_to_num(rows, posinf=0.0, neginf=0.0)
+        alone = np.linalg.inv(along[np.ix_(members, members)])
+        jacobian.append(np.tensordot(alone, rows, axes=1))
         active.append(members)
     return Linearization(Residuals(residuals.error[:1], residuals.has_effort), jacobian, active)
 
