@@ -127,7 +127,7 @@ def autotune(options: AutotuneSettings, run: RunFolder) -> None:
     fit = Fit(problem, options.real2sim.stages, run.path / FIT, options.seed)
     fit.run()
     began = time.perf_counter()
-    confidence = assess(problem, fit.x)
+    confidence = assess(fit.last, fit.x)
     took = fit.seconds + time.perf_counter() - began
     sets = {NOMINAL: constants(robot), TUNED: space.constants(fit.x)}
     ranking = _ranking(options, problem, fit, run)

@@ -108,6 +108,11 @@ class Fit:
         """Wall time so far, s."""
         return self.steps[-1].seconds if self.steps else 0.0
 
+    @property
+    def last(self) -> Problem:
+        """The whole log in the physics steps that the last stage took."""
+        return self.problem.part(None, self.stages[-1].timestep)
+
     def run(self) -> None:
         """Go through what is left of the stages."""
         for step in self._steps():
@@ -116,7 +121,7 @@ class Fit:
     def _steps(self) -> Iterator[Step]:
         while self._state.stage < len(self.stages):
             stage = self.stages[self._state.stage]
-            part = self.problem.part(stage.window_s)
+            part = self.problem.part(stage.window_s, stage.timestep)
             if self._state.search is None:
                 self._state.search = make_search(stage, part, self._state.x, self.seed)
             while not self._state.search.done:

@@ -9,7 +9,7 @@ squared distance.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -62,22 +62,23 @@ class Problem:
 
     def __init__(self, log: JointLog, space: SearchSpace, backend: BackendSettings) -> None:
         self.log, self.space, self._settings = log, space, backend
-        self._replays: dict[int, Replay] = {}
+        self._replays: dict[tuple[int, float], Replay] = {}
         self._rows = log.valid & (log.time >= WARM_UP)
         if not self._rows.any():
             self._rows = log.valid
 
     def on(self, log: JointLog) -> Problem:
         """The same space on another log, on the same simulators."""
-        other = Problem(log, self.space, self._settings)
+        return self._like(log, self.space, self._settings)
+
+    def _like(self, log: JointLog, space: SearchSpace, settings: BackendSettings) -> Problem:
+        other = Problem(log, space, settings)
         other._replays = self._replays
         return other
 
     def apart(self) -> Problem:
         """The same problem on the same simulators in `SearchSpace.apart`."""
-        other = Problem(self.log, self.space.apart(), self._settings)
-        other._replays = self._replays
-        return other
+        return self._like(self.log, self.space.apart(), self._settings)
 
     @property
     def rows(self) -> np.ndarray:
@@ -99,12 +100,15 @@ class Problem:
         """Wall time of that, s."""
         return sum(replay.seconds for replay in self._replays.values())
 
-    def part(self, seconds: float | None) -> Problem:
-        """The same problem on the liveliest stretch of that length, on the same simulators; None for the whole log."""
-        if seconds is None or seconds >= self.log.duration - 1.0:
-            return self
-        start = _liveliest(self.log, seconds)
-        return self.on(self.log.part(start, start + seconds))
+    def part(self, seconds: float | None, timestep: float | None = None) -> Problem:
+        """The same problem on the liveliest stretch of a length in other physics steps; None for all and for its own."""
+        part = self
+        if seconds is not None and seconds < self.log.duration - 1.0:
+            start = _liveliest(self.log, seconds)
+            part = self.on(self.log.part(start, start + seconds))
+        if timestep is not None:
+            part = part._like(part.log, part.space, replace(self._settings, timestep=timestep))
+        return part
 
     def residuals(self, x: np.ndarray) -> Residuals:
         """What vectors (K, P) of free parameters leave unexplained."""
@@ -116,9 +120,10 @@ class Problem:
 
     def simulator(self, copies: int) -> Replay:
         """So many simulated robots; they are built once."""
-        if copies not in self._replays:
-            self._replays[copies] = Replay(self.space.robot, copies, self._settings)
-        return self._replays[copies]
+        key = copies, self._settings.timestep
+        if key not in self._replays:
+            self._replays[key] = Replay(self.space.robot, copies, self._settings)
+        return self._replays[key]
 
     def compare(self, replayed: Replayed) -> Residuals:
         """Residuals of what K robots did."""

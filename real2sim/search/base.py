@@ -23,6 +23,7 @@ class SearchSettings:
         candidates: parameter sets simulated side by side; gauss_newton takes as many as its derivatives need, and
             exchange for its iterations too.
         window_s: length of the stretch of the log that is simulated, s; null for all of it.
+        timestep: physics step, s; null for the backend's.
         sigma: cma: first standard deviation, as a share of the bounds.
         tolerance: gauss_newton and exchange: stops when a step improves the mean log likelihood of a row by less.
     """
@@ -31,6 +32,7 @@ class SearchSettings:
     steps: int
     candidates: int = 32
     window_s: float | None = None
+    timestep: float | None = None
     sigma: float = 0.1
     tolerance: float = 1e-3
 
@@ -39,6 +41,8 @@ class SearchSettings:
         require(self.steps >= 1, "steps", self.steps, "at least 1")
         require(self.candidates >= 4, "candidates", self.candidates, "at least 4")
         require(self.window_s is None or self.window_s >= 2, "window_s", self.window_s, "at least 2, or null")
+        if self.timestep is not None:
+            require(0.0005 <= self.timestep <= 0.02, "timestep", self.timestep, "0.0005 to 0.02 s, or null")
         require(0 < self.sigma <= 1, "sigma", self.sigma, "above 0, up to 1")
         require(self.tolerance >= 0, "tolerance", self.tolerance, "0 or more")
 
