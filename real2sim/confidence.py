@@ -2,8 +2,10 @@
 
 Intervals are `mujoco.sysid.calculate_intervals`' at the result, with every channel in units of its own noise, and what
 the model itself is off by added to them. Residuals resemble their neighbours in time, and parameters are told by
-exactly those slow parts; a channel therefore counts as many independent rows as its autocorrelation leaves it. What the
-log cannot tell stays where the prior wants it, and is marked: a number that only looks measured is worse than none.
+exactly those slow parts. The fit takes the same number of rows for one in all channels; how far that lets it err is
+told by the number that each channel's autocorrelation leaves (A B^-1 A for the information, "sandwich": A the matrix of
+the fit, B the covariance of its gradient; White, Econometrica 50, 1982). What the log cannot tell stays where the prior
+wants it, and is marked: a number that only looks measured is worse than none.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from real2sim.problem import FLOOR, Problem
+from real2sim.problem import FLOOR, ROWS_PER_SAMPLE, Problem
 from real2sim.search.gauss_newton import Linearization, linearize, normal_equations
 from real2sim.space import SearchSpace
 
@@ -21,10 +23,11 @@ from real2sim.space import SearchSpace
 WIDEST, WIDEST_SHARE = 0.25, 0.5
 # ... and if the log says it, not the prior: the log alone leaves at most so many of the prior's standard deviations.
 FROM_PRIOR = 0.5
-# What the model itself is off by, added to what the noise leaves open (95%): physics steps of 10 ms, and drives that
-# are not quite those of the model. Judged by fits to robots that were simulated in steps of 2 ms; of positive
-# parameters by their logarithm.
-MODEL_ERROR, MODEL_ERRORS = 0.06, {"joint_delay": 1.5e-3, "joint_bias": 1e-4, "link_gravity_compensation": 5e-3}
+# What the model itself is off by, added to what the noise leaves open (95%): physics steps, drives and gears that are
+# not quite those of the model, and weights of links that are not searched. Judged by fits to robots that were simulated
+# in steps of 2 ms; for positive parameters of the logarithm.
+MODEL_ERROR = 0.06
+MODEL_ERRORS = {"joint_delay": 1.5e-3, "joint_bias": 1e-4, "link_gravity_compensation": 0.015, "link_mass": 0.1}
 # Correlation is summed up to this lag, rows.
 LONGEST_LAG = 250
 
@@ -61,10 +64,12 @@ def assess(problem: Problem, x: np.ndarray) -> Confidence:
     space = problem.space
     near = linearize(problem, x)
     rows = _rows_per_sample(near)
-    _, matrix = normal_equations(space, near, rows, x)
     residual = _thinned(near, rows)
-    model = np.array([MODEL_ERRORS.get(p.constant, MODEL_ERROR) for p in space.parameters])
-    half_width = np.hypot(_half_widths(matrix, residual), model)
+    weighed = np.full_like(rows, ROWS_PER_SAMPLE)
+    _, matrix = normal_equations(space, near, weighed, x)
+    _, spread = normal_equations(space, near, weighed**2 / rows, x)
+    model = np.array([MODEL_ERRORS.get(p.constant, MODEL_ERROR if p.is_log else 0.0) for p in space.parameters])
+    half_width = np.hypot(_half_widths(matrix @ np.linalg.solve(spread, matrix), residual), model)
     from_log = _half_widths(matrix - np.diag(1.0 / space.prior**2), residual)
     steps = np.array([0.1 if p.is_log else 0.01 * (p.high - p.low) for p in space.parameters])
     return Confidence(half_width, _reasons(space, x, half_width, from_log), _sensitivity(near, steps), steps)

@@ -14,12 +14,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dexsim.backends import BackendSettings
+from dexsim.errors import UserError
 from real2sim.joint_log import JointLog
 from real2sim.replay import Replay, Replayed
 from real2sim.space import Block, SearchSpace
 
 # Rows that are left out at the start, s: nobody knows how a robot got where it stands.
 WARM_UP = 0.5
+# Fewer rows than these say nothing.
+FEWEST_ROWS = 25
 # Neighbouring residuals resemble each other, most where the model's friction is not quite the robot's: at 50 rows/s
 # some 10 to 60 rows say as much as one that stood alone. Against priors a log must not count for more than it says.
 ROWS_PER_SAMPLE = 25.0
@@ -58,14 +61,20 @@ class Problem:
         log: the log.
         space: the free parameters.
         backend: which simulator.
+
+    Raises:
+        UserError: for a log of which hardly a row counts.
     """
 
     def __init__(self, log: JointLog, space: SearchSpace, backend: BackendSettings) -> None:
         self.log, self.space, self._settings = log, space, backend
         self._replays: dict[tuple[int, float], Replay] = {}
         self._rows = log.valid & (log.time >= WARM_UP)
-        if not self._rows.any():
-            self._rows = log.valid
+        if self._rows.sum() < FEWEST_ROWS:
+            raise UserError(
+                f"log {log.name!r}: {self._rows.sum()} rows count, those in gaps and in the first {WARM_UP:g} s of "
+                f"{log.duration:.1f} s do not; must be at least {FEWEST_ROWS}"
+            )
 
     def on(self, log: JointLog) -> Problem:
         """The same space on another log, on the same simulators."""
@@ -79,6 +88,11 @@ class Problem:
     def apart(self) -> Problem:
         """The same problem on the same simulators in `SearchSpace.apart`."""
         return self._like(self.log, self.space.apart(), self._settings)
+
+    @property
+    def settings(self) -> BackendSettings:
+        """Of the simulator."""
+        return self._settings
 
     @property
     def rows(self) -> np.ndarray:
@@ -95,13 +109,8 @@ class Problem:
         """Simulated so far, over all copies, s."""
         return sum(replay.robot_seconds for replay in self._replays.values())
 
-    @property
-    def simulating(self) -> float:
-        """Wall time of that, s."""
-        return sum(replay.seconds for replay in self._replays.values())
-
     def part(self, seconds: float | None, timestep: float | None = None) -> Problem:
-        """The same problem on the liveliest stretch of a length in other physics steps; None for all and for its own."""
+        """The same problem on its liveliest stretch of a length, in other physics steps; None for all, and its own."""
         part = self
         if seconds is not None and seconds < self.log.duration - 1.0:
             start = _liveliest(self.log, seconds)
@@ -150,11 +159,15 @@ class Problem:
 
 
 def _liveliest(log: JointLog, seconds: float) -> float:
-    """Where the stretch starts in which the joint that moves least, for its habits, moves most."""
-    speed = np.abs(np.diff(log.command, axis=0)) / np.maximum(np.abs(np.diff(log.command, axis=0)).mean(axis=0), 1e-12)
+    """Where the stretch starts in which the joint that moves least, for its habits, moves most; gaps do not count."""
+    known = (log.valid[1:] & log.valid[:-1])[:, None]
+    moves = np.abs(np.diff(log.command, axis=0)) * known
+    usual = np.maximum(moves.sum(axis=0) / max(1, known.sum()), 1e-12) * seconds * log.measurement_hz
     starts = np.arange(0.0, log.duration - seconds, 5.0)
     scores = []
     for start in starts:
         rows = (log.time[1:] >= start) & (log.time[1:] < start + seconds)
-        scores.append(speed[rows][:, log.moved].mean(axis=0).min() if rows.any() and log.moved.any() else 0.0)
+        # The share of known rows tells stretches apart in which some joint does not move.
+        share = known[rows].sum() / (seconds * log.measurement_hz)
+        scores.append((moves[rows].sum(axis=0) / usual)[log.moved].min(initial=1.0) + 1e-3 * share)
     return float(starts[int(np.argmax(scores))])

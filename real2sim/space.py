@@ -54,6 +54,7 @@ class FreeSettings:
 
     def __post_init__(self) -> None:
         """Refuse bounds that are none."""
+        require(len(self.only) > 0, "only", [], "one pattern or more")
         require(self.bounds[0] < self.bounds[1], "bounds", list(self.bounds), "[low, high] with low < high")
         require(self.prior is None or self.prior > 0, "prior", self.prior, "positive, or null")
 
@@ -191,14 +192,15 @@ class SearchSpace:
     def values(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Constants (K, k) by name from vectors (K, P): all in `applied`, tied ones alike."""
         x = np.atleast_2d(x)
-        values = {name: np.repeat(self._start_values(name)[None], len(x), axis=0) for name in self.applied}
+        values = {name: np.repeat(self._own[name][None], len(x), axis=0) for name in self.applied}
         for i, parameter in enumerate(self.parameters):
             values[parameter.constant][:, parameter.members] = parameter.value(x[:, i])[:, None]
         return values
 
     def constants(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """All constants of the robot with free parameters x (P,), those that are not searched among them."""
-        return constants(with_constants(self.robot, {name: value[0] for name, value in self.values(x).items()}))
+        values = {name: value[0] for name, value in self.values(x).items()}
+        return {**constants(with_constants(self.robot, values)), **values}
 
     def random(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """Vectors (count, P), even within the bounds."""
@@ -230,14 +232,12 @@ class SearchSpace:
         shared = np.flatnonzero(self.owner < 0)
         return [blocks for blocks in (self._joint_blocks(), _blocks(shared, self.joint_mask[shared])) if blocks]
 
-    def _start_values(self, name: str) -> np.ndarray:
-        return self._own[name].copy()
-
     def _free(self, name: str, how: FreeSettings, chains: Mapping[str, int]) -> list[Parameter]:
         if name not in OWNERS:
             raise unknown(f"real2sim.space: no constant named {name!r}", name, OWNERS)
         groups: dict[str, list[int]] = {}
         known = labels(self._nominal, name)
+        _check_patterns(name, how, known)
         moved = {chains[joint] for joint, moves in zip(self.joints, self.moved, strict=True) if moves}
         for index, label in enumerate(known):
             item = label.partition(".")[0]
@@ -259,7 +259,7 @@ class SearchSpace:
         group: list[int],
         chains: Mapping[str, int],
     ) -> Parameter:
-        start = _start(how, label, float(self._own[name][group[0]]))
+        start = _start(name, how, [known[i] for i in group], float(self._own[name][group[0]]))
         low, high = (bound * start for bound in how.bounds) if name in LOG_NAMES else how.bounds
         hard_low, hard_high = parameters.PARAMETERS[name].bounds
         low, high = max(low, hard_low), min(high, hard_high)
@@ -273,10 +273,29 @@ class SearchSpace:
         return Parameter(name, label or "all", tuple(group), start, low, high, how.prior, joints)
 
 
-def _start(how: FreeSettings, label: str, own: float) -> float:
-    if isinstance(how.start, dict):
-        return next((value for pattern, value in how.start.items() if fnmatch(label, pattern)), own)
-    return own if how.start is None else how.start
+def _start(name: str, how: FreeSettings, tied: list[str], own: float) -> float:
+    if not isinstance(how.start, dict):
+        return own if how.start is None else how.start
+    starts = {
+        label: next((value for pattern, value in how.start.items() if fnmatch(label, pattern)), own) for label in tied
+    }
+    if len(set(starts.values())) > 1:
+        raise UserError(
+            f"real2sim.space.{name}.start: {min(starts, key=lambda label: starts[label])} and "
+            f"{max(starts, key=lambda label: starts[label])} share one value by tie={how.tie}, and must start alike"
+        )
+    return starts[tied[0]]
+
+
+def _check_patterns(name: str, how: FreeSettings, known: tuple[str, ...]) -> None:
+    """Refuse what fits nothing, and bounds that no factor can have."""
+    patterns = {"only": how.only, "start": tuple(how.start) if isinstance(how.start, dict) else ()}
+    for key, values in patterns.items():
+        for pattern in values:
+            if not any(fnmatch(label, pattern) for label in known):
+                raise unknown(f"real2sim.space.{name}.{key}: {pattern!r} fits nothing", pattern, known)
+    if name in LOG_NAMES:
+        require(how.bounds[0] > 0, f"real2sim.space.{name}.bounds", list(how.bounds), "factors above 0")
 
 
 def _chains(robot: RobotSpec) -> dict[str, int]:

@@ -39,7 +39,8 @@ class SearchSettings:
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
         require(self.steps >= 1, "steps", self.steps, "at least 1")
-        require(self.candidates >= 4, "candidates", self.candidates, "at least 4")
+        least = 6 if self.method == "cma" else 4
+        require(self.candidates >= least, "candidates", self.candidates, f"at least {least} for {self.method}")
         require(self.window_s is None or self.window_s >= 2, "window_s", self.window_s, "at least 2, or null")
         if self.timestep is not None:
             require(0.0005 <= self.timestep <= 0.02, "timestep", self.timestep, "0.0005 to 0.02 s, or null")
@@ -52,7 +53,7 @@ class Search(Protocol):
 
     Attributes:
         x: (P,) the best so far.
-        mse: its mean squared error over all joints in the stretch that is searched, rad^2.
+        mse: mean squared error over all joints in the stretch that is searched, of the best when last simulated, rad^2.
         count: steps taken.
         done: whether it has ended.
     """

@@ -37,6 +37,7 @@ class ExchangeSearch:
         """See `Search`."""
         apart = problem.apart()
         if self.count == 0:
+            self.mse = float(problem.residuals(self.x[None]).position_mse()[0])
             self._polished = [GaussNewton(self.settings, start) for start in self._starts(apart)]
         for search in self._polished:
             if not search.done:
@@ -54,7 +55,8 @@ class ExchangeSearch:
         costs = apart.costs(residuals, trials, apart.space.blocks)
         if residuals.has_effort:
             scaled, within = _scaled(apart, trials, residuals)
-            trials, costs = np.concatenate([trials, scaled]), np.concatenate([costs, self._costs(apart, scaled)])
+            trials = np.concatenate([trials, scaled])
+            costs = np.concatenate([costs, apart.costs(apart.residuals(scaled), scaled, apart.space.blocks)])
             allowed = np.concatenate([allowed, allowed & within])
         is_longer = np.resize(np.repeat([False, True], len(longer)), len(trials))
         starts = []
@@ -70,19 +72,21 @@ class ExchangeSearch:
     def _take(self, problem: Problem, apart: Problem) -> None:
         x = np.stack([self.x, *(search.x for search in self._polished)])
         proposal = self.x.copy()
-        for block, cost in zip(apart.space.blocks, self._costs(apart, x).T, strict=True):
+        costs = apart.costs(apart.residuals(x), x, apart.space.blocks)
+        for block, cost in zip(apart.space.blocks, costs.T, strict=True):
             best = int(np.argmin(cost))
             if cost[best] < cost[0] - MARGIN:
                 proposal[block.members] = x[best, block.members]
         # What suits each joint was judged beside others that had moved too: all together, it has to be better again.
         x = np.stack([self.x, proposal])
-        for block, cost in zip(problem.space.blocks, self._costs(problem, x).T, strict=True):
-            self.x[block.members] = x[int(np.argmin(cost)), block.members]
-
-    def _costs(self, problem: Problem, x: np.ndarray) -> np.ndarray:
         residuals = problem.residuals(x)
-        self.mse = float(residuals.mse[:, 0].min(axis=0).mean())
-        return problem.costs(residuals, x, problem.space.blocks)
+        costs = problem.costs(residuals, x, problem.space.blocks)
+        errors = residuals.mse[0, 0].copy()
+        for block, cost in zip(problem.space.blocks, costs.T, strict=True):
+            best = int(np.argmin(cost))
+            self.x[block.members] = x[best, block.members]
+            errors[block.joints] = residuals.mse[best, 0, block.joints]
+        self.mse = float(errors.mean())
 
 
 def _other_lags(space: SearchSpace, x: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dexsim.errors import UserError
 from real2sim.problem import FLOOR, ROWS_PER_SAMPLE, Problem, Residuals
 from real2sim.search.base import SearchSettings
 from real2sim.search.drives import directions
@@ -112,6 +113,8 @@ class GaussNewton:
         space = problem.space
         self.x = np.clip(self.x, space.low, space.high)
         near = linearize(problem, self.x)
+        if not np.isfinite(near.residuals.mse).all():
+            raise UserError(f"log {problem.log.name!r}: the robot that gauss_newton starts from does not stay finite")
         rows = np.full(near.residuals.mse[0].shape, ROWS_PER_SAMPLE)
         gradient, matrix = normal_equations(space, near, rows, self.x)
         trials = np.repeat(self.x[None], len(DAMPINGS), axis=0)
@@ -121,11 +124,13 @@ class GaussNewton:
         before = problem.costs(near.residuals, self.x[None], space.blocks)[0]
         tried = problem.residuals(trials)
         after = problem.costs(tried, trials, space.blocks)
+        errors = near.residuals.mse[0, 0].copy()
         for b, block in enumerate(space.blocks):
             best = int(np.argmin(after[:, b]))
             if after[best, b] < before[b]:
                 self.x[block.members] = trials[best, block.members]
-        self.mse = float(np.minimum(near.residuals.mse[0, 0], tried.mse[:, 0].min(axis=0)).mean())
+                errors[block.joints] = tried.mse[best, 0, block.joints]
+        self.mse = float(errors.mean())
         self.count += 1
         gain = np.maximum(before - after.min(axis=0), 0.0).sum() / (problem.samples * len(problem.log.joints))
         self.done = bool(self.count >= self.settings.steps or gain < self.settings.tolerance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dexsim.errors import UserError
 from real2sim.problem import Problem
 from real2sim.search.base import SearchSettings
 
@@ -43,5 +44,7 @@ class RandomSearch:
 
     def _rank(self, share: float) -> int:
         finite = np.flatnonzero(np.isfinite(self.errors))
+        if len(finite) == 0:
+            raise UserError(f"random search: none of {len(self.errors)} candidates stayed finite; use narrower bounds")
         order = finite[np.argsort(self.errors[finite])]
         return int(order[round(share * (len(order) - 1))])

@@ -83,12 +83,31 @@ def test_parameters_of_a_colour_move_different_joints():
         ({"joint_stifness": FreeSettings((0.1, 10.0))}, "no constant named 'joint_stifness'.*joint_stiffness"),
         ({"joint_lag": FreeSettings((0.1, 10.0))}, "start 0 of .* must lie within"),
         ({"joint_delay": FreeSettings((0.01, 0.1), start=0.2)}, "start 0.2 of .* must lie within 0.01 to 0.1 s"),
-        ({"joint_damping": FreeSettings((0.1, 10.0), only=("no_such",))}, "nothing to search"),
+        ({"joint_damping": FreeSettings((0.1, 10.0), only=("no_such",))}, "only: 'no_such' fits nothing"),
+        ({"joint_damping": FreeSettings((-1.0, 10.0))}, "bounds.*factors above 0"),
+        ({"joint_friction": FreeSettings((0.1, 10.0), "side", {"[LR]_*": 0.02, "*": 0.3})}, "must start alike"),
     ],
 )
 def test_bad_spaces_are_refused(free: dict[str, FreeSettings], message: str):
     with pytest.raises(UserError, match=message):
         make(free)
+
+
+def test_a_space_without_a_joint_that_moved_is_refused():
+    with pytest.raises(UserError, match="nothing to search"):
+        make({"joint_damping": FreeSettings((0.1, 10.0), only=("right_*",))}, joints=ROBOT.commands[:7])
+
+
+def test_a_start_goes_by_joint_also_where_joints_are_tied():
+    free = {"joint_friction": FreeSettings((0.1, 10.0), "mirror", {"[LR]_*": 0.02, "*": 0.3})}
+    starts = {parameter.label: parameter.start for parameter in make(free).parameters}
+    assert starts["index_proximal_joint"] == 0.02
+    assert starts["elbow_pitch_joint"] == 0.3
+
+
+def test_a_factor_on_inertia_is_among_the_constants():
+    space = make({"link_inertia": FreeSettings((0.1, 10.0), only=("left_hand_yaw_link",))})
+    assert space.constants(space.high)["link_inertia"].max() == pytest.approx(10.0)
 
 
 def _joints() -> list:
