@@ -57,6 +57,9 @@ class Real2SimSettings:
     def __post_init__(self) -> None:
         """Refuse a fit without stages."""
         require(len(self.stages) > 0, "stages", [], "one or more")
+        methods = [stage.method for stage in self.stages]
+        # It draws from the whole space, whatever another stage has found.
+        require("random" not in methods[1:], "stages", methods, "random at most as the first")
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,24 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
         values = _resumed(values, run)
     if values.get("log") is None:
         raise UserError("log is missing: add log=<file>, or resume=<run folder>")
-    autotune(settings.build(AutotuneSettings, values), run)
+    options = settings.build(AutotuneSettings, _from_anywhere(values, run))
+    try:
+        autotune(options, run)
+    except KeyboardInterrupt:
+        if (run.path / FIT).is_file():
+            _log.info("go on with: dexsim autotune resume=%s", run.path)
+        raise
+
+
+def _from_anywhere(values: Mapping[str, Any], run: RunFolder) -> dict[str, Any]:
+    """The config with absolute paths, as it is stored too, so that a run can be gone on with from any folder."""
+    config, heldout = dict(values), values.get("heldout")
+    config["log"] = _absolute(values["log"])
+    if heldout is not None:
+        paths = [heldout] if isinstance(heldout, str) else heldout
+        config["heldout"] = [_absolute(path) for path in paths]
+    atomic_write(run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+    return config
 
 
 def autotune(options: AutotuneSettings, run: RunFolder) -> None:
@@ -123,6 +143,8 @@ def autotune(options: AutotuneSettings, run: RunFolder) -> None:
     log, heldout = _logs(options, robot)
     space = SearchSpace(robot, options.real2sim.space, log.joints, log.moved)
     problem = Problem(log, space, options.backend)
+    for each in heldout:
+        problem.on(each)  # refuses one of which hardly a row counts, before the work
     _log.info("%s", _describe(log, heldout, space))
     fit = Fit(problem, options.real2sim.stages, run.path / FIT, options.seed)
     fit.run()
@@ -131,15 +153,20 @@ def autotune(options: AutotuneSettings, run: RunFolder) -> None:
     took = fit.seconds + time.perf_counter() - began
     sets = {NOMINAL: constants(robot), TUNED: space.constants(fit.x)}
     ranking = _ranking(options, problem, fit, run)
-    if ranking is not None:
+    if ranking is not None and ranking is not fit.search:
         sets[ALGORITHM_1] = space.constants(ranking.ranked(0.0))
     judged = tuple(judge(problem, each, sets) for each in (log, *heldout))
     speed = throughput.measure(problem, options.random_candidates, options.backend.threads)
     outcome = Outcome(problem, fit, confidence, judged, ranking, took, speed)
     write_files(outcome, load_robot({**options.robot, "tuned": None}), run.path)
     record(outcome, run)
-    report.write_report(run.path / "report.html", outcome)
     _print_table(outcome)
+    report.write_report(run.path / "report.html", outcome)
+
+
+def _absolute(path: object) -> str:
+    given = Path(str(path))
+    return str(given.absolute() if given.exists() else given)  # an error names what was given
 
 
 def _resumed(values: Mapping[str, Any], run: RunFolder) -> dict[str, Any]:
@@ -148,15 +175,15 @@ def _resumed(values: Mapping[str, Any], run: RunFolder) -> dict[str, Any]:
     given = sorted(run.given - {"resume", "name", "runs_dir"})
     if given:
         raise UserError(f"{', '.join(given)} cannot be given with resume={folder}, which goes on with its own config")
-    if not (folder / FIT).is_file():
-        raise UserError(f"resume = {str(folder)!r}: no run folder of dexsim autotune: it has no {FIT}")
+    for name in ("config.yaml", FIT):
+        if not (folder / name).is_file():
+            raise UserError(f"resume = {str(folder)!r}: nothing to go on with: it has no {name}")
     known = {item.name for item in fields(AutotuneSettings)}
     old = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
     config = {str(key): value for key, value in dict(old or {}).items() if key in known}  # pyright: ignore
     for name in (FIT, RANDOM):
         if (folder / name).is_file():
             shutil.copy(folder / name, run.path / name)
-    atomic_write(run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
     return config
 
 
@@ -168,10 +195,16 @@ def _logs(options: AutotuneSettings, robot: RobotSpec) -> tuple[JointLog, list[J
 
     log = load(options.log)
     if log.duration < SHORTEST_S:
-        raise UserError(f"log = {options.log}: lasts {log.duration:.1f} s; allowed: {SHORTEST_S:g} s or more")
+        raise UserError(f"log = {options.log}: lasts {log.duration:.2f} s; allowed: {SHORTEST_S:g} s or more")
     if options.heldout is not None:
         paths = [options.heldout] if isinstance(options.heldout, str) else options.heldout
-        return log, [load(path) for path in paths]
+        require(len(paths) > 0, "heldout", paths, "a path or more, or null for the last fifth of the log")
+        heldout = [load(path) for path in paths]
+        for path, other in zip(paths, heldout, strict=True):
+            require(other.digest != log.digest, "heldout", path, "other logs than the one that is fitted")
+            shared = set(other.joints) & {name for name, moved in zip(log.joints, log.moved, strict=True) if moved}
+            require(len(shared) > 0, "heldout", path, f"logs with a joint that moves in {log.name}")
+        return log, heldout
     cut = log.time[0] + (1 - HELDOUT_SHARE) * log.duration
     return log.part(0.0, cut), [log.part(cut, log.duration + 1.0)]
 
@@ -190,7 +223,8 @@ def _ranking(options: AutotuneSettings, problem: Problem, fit: Fit, run: RunFold
     if isinstance(fit.search, RandomSearch):
         return fit.search
     budget = options.random_budget * fit.robot_seconds
-    steps = round(budget / (options.random_candidates * problem.log.duration))
+    # Rounded, since a sum that was stored in between differs in its last digits.
+    steps = round(round(budget / (options.random_candidates * problem.log.duration), 6))
     if options.random_budget == 0:
         return None
     stage = SearchSettings("random", max(1, steps), options.random_candidates)
@@ -207,5 +241,8 @@ def _print_table(outcome: Outcome) -> None:
     for name in outcome.sets:
         table.add_row(name, f"{outcome.error(name, 'fit'):.3g}", f"{outcome.error(name, 'heldout'):.3g}")
     Console().print(table)
+    tuned, nominal = (outcome.error(name, "fit") for name in (TUNED, NOMINAL))
+    if not tuned < nominal:
+        _log.warning("the fit failed: %.3g rad^2 on its own log, the nominal robot has %.3g", tuned, nominal)
     determined = outcome.confidence.determined
     _log.info("%d of %d parameters are determined; fit in %.0f s", determined.sum(), len(determined), outcome.took)

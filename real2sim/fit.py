@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import pickle
 import time
@@ -12,9 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from dexsim.errors import UserError
+from dexsim.robots import constants
 from dexsim.runs import atomic_write
 from real2sim.problem import Problem
 from real2sim.search import Search, SearchSettings, batch_size, make_search
+from real2sim.search.cma import hash_seed
 
 _log = logging.getLogger(__name__)
 
@@ -74,11 +77,10 @@ class Fit:
 
     def __init__(self, problem: Problem, stages: Sequence[SearchSettings], path: Path, seed: int) -> None:
         self.problem, self.stages, self.path, self.seed = problem, tuple(stages), path, seed
-        names = tuple(parameter.name for parameter in problem.space.parameters)
-        identity = (problem.log.digest, names, tuple(str(asdict(stage)) for stage in stages), seed)
+        identity = _identity(problem, self.stages, seed)
         self._state = _State(identity, problem.space.start.copy())
         if path.exists():
-            self._state = pickle.loads(path.read_bytes())
+            self._state = _read(path)
             if self._state.identity != identity:
                 raise UserError(f"{path}: is the state of a fit of another log, or with other settings")
             _log.info("going on after %d steps of %s", len(self._state.steps), path.stem)
@@ -123,7 +125,8 @@ class Fit:
             stage = self.stages[self._state.stage]
             part = self.problem.part(stage.window_s, stage.timestep)
             if self._state.search is None:
-                self._state.search = make_search(stage, part, self._state.x, self.seed)
+                seed = hash_seed(self.seed, self._state.stage)  # two stages do not try the same
+                self._state.search = make_search(stage, part, self._state.x, seed)
             while not self._state.search.done:
                 yield self._take(part, self._state.search)
             self._state.x, self._state.stage = self.x, self._state.stage + 1
@@ -161,5 +164,29 @@ class Fit:
         return self._state.search is not None and self._state.search.done and step is self.steps[-1]
 
     def _cost(self, stage: SearchSettings) -> float:
-        """Robot-seconds of a step."""
-        return batch_size(stage, self.problem.space) * self.problem.part(stage.window_s).log.duration
+        """Robot-seconds of a step, in physics steps of the backend's size."""
+        finer = 1.0 if stage.timestep is None else self.problem.settings.timestep / stage.timestep
+        return finer * batch_size(stage, self.problem.space) * self.problem.part(stage.window_s).log.duration
+
+
+def _identity(problem: Problem, stages: Sequence[SearchSettings], seed: int) -> tuple:
+    """What a state is of: log, clocks, robot, space, simulator, stages and seed."""
+    space, log = problem.space, problem.log
+    digest = hashlib.sha256()
+    robot = constants(space.robot)
+    arrays = (log.time, log.command, log.position, space.low, space.high, space.start, space.prior)
+    for array in (*arrays, *(robot[name] for name in sorted(robot))):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    names = tuple(parameter.name for parameter in space.parameters)
+    simulator = (problem.settings.name, problem.settings.timestep)  # threads change nothing
+    return log.digest, names, digest.hexdigest(), simulator, tuple(str(asdict(stage)) for stage in stages), seed
+
+
+def _read(path: Path) -> _State:
+    try:
+        state = pickle.loads(path.read_bytes())
+    except Exception:  # whatever reading what is not a pickle comes to
+        state = None
+    if not isinstance(state, _State):
+        raise UserError(f"{path}: is no state of a fit, or is cut short; delete it to begin again")
+    return state

@@ -114,9 +114,10 @@ def parameter_rows(outcome: Outcome) -> list[tuple[str, ...]]:
 
 def record(outcome: Outcome, run: RunFolder) -> None:
     """Record the metrics in `result.json`."""
-    joints, determined = len(outcome.problem.log.joints), outcome.confidence.determined
+    determined = outcome.confidence.determined
     for name in outcome.sets:
         for kind in ("fit", "heldout"):
+            joints = sum(len(each.log.joints) for each in outcome.of(kind))
             run.result(f"mse_{kind}_{name.replace(' ', '_')}", outcome.error(name, kind), "rad^2", joints)
     run.result("fit_time", outcome.took, "s")
     run.result("robot_seconds", outcome.fit.robot_seconds, "s")

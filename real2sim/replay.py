@@ -150,9 +150,9 @@ class _Plan:
 
 def _mean_commands(command: np.ndarray, exact: np.ndarray, steps: int) -> np.ndarray:
     """Mean over each physics step (steps, J) of commands (T, J) that hold from their row, at `exact` steps, on."""
-    integral = np.concatenate(
-        [np.zeros((1, command.shape[1])), np.cumsum(command[:-1] * np.diff(exact)[:, None], axis=0)]
-    )
+    # The last command holds to the end of the last step.
+    exact = np.append(exact, max(float(steps), exact[-1] + 1.0))
+    integral = np.concatenate([np.zeros((1, command.shape[1])), np.cumsum(command * np.diff(exact)[:, None], axis=0)])
     if (exact == np.round(exact)).all():
         held = command[np.searchsorted(exact, np.arange(steps), side="right") - 1]
         return held

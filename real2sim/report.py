@@ -69,15 +69,15 @@ def _account(outcome: Outcome) -> str:
 def _joint_errors(outcome: Outcome) -> bytes:
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(outcome.judged), figsize=(10, 6), sharey=True, layout="constrained")
+    figure, axes = pyplot.subplots(1, len(outcome.judged), figsize=(10, 6), layout="constrained")
     for ax, judged in zip(np.atleast_1d(axes), outcome.judged, strict=True):
         places = np.arange(len(judged.log.joints))
         for number, name in enumerate(judged.names):
             ax.plot(np.sqrt(judged.of(name)) * 1e3, places, "o", color=COLOURS[name], label=name, zorder=number)
         ax.set(xscale="log", xlabel="root mean square error, mrad", title=judged.log.name, yticks=places)
         ax.set_yticklabels(judged.log.joints, fontsize=7)
+        ax.invert_yaxis()  # its own joints, from the top
         ax.grid(alpha=0.3)
-    np.atleast_1d(axes)[0].invert_yaxis()
     np.atleast_1d(axes)[0].legend()
     return page.png(figure)
 
@@ -117,7 +117,8 @@ def _motion(judged: Judged, joint: int) -> bytes:
         2, 1, figsize=(9, 3.6), layout="constrained", height_ratios=(2, 1)
     )  # fmt: skip
     error = judged.position[:, :, joint] - log.position[:, joint]
-    fit = np.where(judged.rows, np.abs(error[judged.names.index(TUNED)]), 0.0)
+    # Nothing is left of a simulation that diverged.
+    fit = np.nan_to_num(np.where(judged.rows, np.abs(error[judged.names.index(TUNED)]), 0.0))
     start = float(np.clip(log.time[int(np.argmax(fit))] - WINDOW_S / 2, 0.0, max(0.0, log.duration - WINDOW_S)))
     rows = (log.time >= start) & (log.time <= start + WINDOW_S)
     time = log.time[rows]
@@ -127,7 +128,7 @@ def _motion(judged: Judged, joint: int) -> bytes:
         name = judged.names[number]
         upper.plot(time, judged.position[number, rows, joint], color=COLOURS[name], lw=1, label=name)
         lower.plot(log.time, error[number] * 1e3, color=COLOURS[name], lw=0.5)
-    _label(upper, lower, log.joints[joint], np.quantile(fit, 0.999) * 1e3)
+    _label(upper, lower, log.joints[joint], float(np.quantile(fit, 0.999)) * 1e3)
     return page.png(figure, dpi=80)
 
 

@@ -13,7 +13,8 @@ import yaml
 import tasks
 from dexsim import cli
 from dexsim.robots import constants, load_robot
-from real2sim import fit
+from real2sim import fit, report
+from real2sim.judgement import Judged
 from real2sim.log import save_log
 from tests.real2sim.replayed import JOINTS, make_log, robot_with
 
@@ -137,7 +138,11 @@ def test_a_killed_run_goes_on(logs: Path, done: Path, monkeypatch: pytest.Monkey
         (["log=x.parquet", "real2sim.stages=[{method: magic, steps: 1}]"], "error: real2sim.stages"),
         (["log=x.parquet", "random_budget=-1"], "error: random_budget = -1.0"),
         ([], "error: log is missing: add log=<file>"),
-        (["resume=no_such_folder"], "error: resume = 'no_such_folder': no run folder of dexsim autotune"),
+        (["resume=no_such_folder"], "error: resume = 'no_such_folder': nothing to go on with: it has no config.yaml"),
+        (
+            ["log=x.parquet", "real2sim.stages=[{method: cma, steps: 1}, {method: random, steps: 1}]"],
+            "error: real2sim.stages = ['cma', 'random']: must be random at most as the first",
+        ),
         (["resume=no_such_folder", "seed=3"], "error: seed cannot be given with resume="),
     ],
 )
@@ -147,6 +152,44 @@ def test_mistakes_get_one_line(overrides: list[str], message: str, tmp_path: Pat
     assert error.startswith(message)
     assert error.count("\n") == 1
     assert not any(tmp_path.rglob("config.yaml"))
+
+
+def test_logs_that_nothing_can_be_judged_by_get_one_line(logs: Path, capsys: pytest.CaptureFixture[str]):
+    save_log(logs / "right.parquet", make_log(TRUE, 10.0, joints=("right_elbow_pitch_joint",)))
+    wanted = {
+        "[]": "heldout = []: must be a path or more",
+        str(logs / "log.parquet"): f"heldout = '{logs / 'log.parquet'}': must be other logs than the one",
+        str(logs / "right.parquet"): f"heldout = '{logs / 'right.parquet'}': must be logs with a joint that moves in",
+    }
+    for heldout, message in wanted.items():
+        overrides = [f"log={logs / 'log.parquet'}", f"heldout={heldout}", f"runs_dir={logs / 'wrong'}", *SHORT]
+        assert cli.main(["autotune", *overrides]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: {message}")
+        assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"not a state", b"cut"])
+def test_a_state_that_cannot_be_read_gets_one_line(
+    content: bytes, done: Path, logs: Path, capsys: pytest.CaptureFixture[str]
+):
+    broken = logs / "broken"
+    broken.mkdir(exist_ok=True)
+    whole = (done / "fit.pkl").read_bytes()
+    (broken / "fit.pkl").write_bytes(whole[: len(whole) // 2] if content == b"cut" else content)
+    (broken / "config.yaml").write_bytes((done / "config.yaml").read_bytes())
+    assert cli.main(["autotune", f"resume={broken}", f"runs_dir={logs}"]) == 2
+    error = capsys.readouterr().err
+    assert "is no state of a fit, or is cut short" in error
+    assert error.count("\n") == 1
+
+
+def test_a_robot_that_diverged_is_drawn_without_its_motion():
+    log = make_log(TRUE, 4.0)
+    lost = np.full((2, len(log.time), len(log.joints)), np.nan)
+    mse = np.full((2, len(log.joints)), np.inf)
+    judged = Judged(log, log.valid, ("nominal", "tuned"), mse, lost)
+    assert report._motion(judged, 0).startswith(b"\x89PNG")
 
 
 def test_the_tuned_robot_that_ships_trains():
