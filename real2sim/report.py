@@ -78,7 +78,7 @@ def _joint_errors(outcome: Outcome) -> bytes:
         ax.set_yticklabels(judged.log.joints, fontsize=7)
         ax.invert_yaxis()  # its own joints, from the top
         ax.grid(alpha=0.3)
-    np.atleast_1d(axes)[0].legend()
+    figure.legend(*np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return page.png(figure)
 
 
