@@ -14,22 +14,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from real2sim.problem import FLOOR, ROWS_PER_SAMPLE, Problem
-from real2sim.search.gauss_newton import Linearization, linearize, normal_equations
+from real2sim.problem import FLOOR, Problem
+from real2sim.search.gauss_newton import Linearization, linearize, normal_equations, pull
 from real2sim.space import SearchSpace
 
 # A parameter is determined if its interval is at most so wide to each side, of positive ones by their logarithm; of the
 # others, as a share of the prior's standard deviation or of the bounds.
 WIDEST, WIDEST_SHARE = 0.25, 0.5
-# ... and if the log says it, not the prior: the log alone leaves at most so many of the prior's standard deviations.
+# ... if the log says it, not the prior: the log alone leaves at most so many of the prior's standard deviations;
 FROM_PRIOR = 0.5
+# ... and if the model does what the robot does: a joint's root mean square error is at most this share of its motion's
+# spread, or so many rad. Intervals say nothing about constants of a model that does not hold.
+REPRODUCED, REPRODUCED_RAD = 0.05, 3e-3
 # What the model itself is off by, added to what the noise leaves open (95%): physics steps, drives and gears that are
 # not quite those of the model, and weights of links that are not searched. Judged by fits to robots that were simulated
 # in steps of 2 ms; for positive parameters of the logarithm.
 MODEL_ERROR = 0.06
 MODEL_ERRORS = {"joint_delay": 1.5e-3, "joint_bias": 1e-4, "link_gravity_compensation": 0.015, "link_mass": 0.1}
-# Correlation is summed up to this lag, rows.
-LONGEST_LAG = 250
+# Correlation is summed up to this lag, s.
+LONGEST_LAG_S = 5.0
+# Errors of physics steps are at least halved with the steps: what is left is as much as what changes, or less.
+STEP_ERROR = 2.0
 
 
 @dataclass(frozen=True)
@@ -63,16 +68,37 @@ def assess(problem: Problem, x: np.ndarray) -> Confidence:
     """Intervals and sensitivities of a result x (P,) on its log."""
     space = problem.space
     near = linearize(problem, x)
-    rows = _rows_per_sample(near)
+    rows = _rows_per_sample(near, round(LONGEST_LAG_S * problem.rows_hz))
     residual = _thinned(near, rows)
-    weighed = np.full_like(rows, ROWS_PER_SAMPLE)
-    _, matrix = normal_equations(space, near, weighed, x)
+    weighed = np.full_like(rows, problem.rows_per_sample)
+    gradient, matrix = normal_equations(space, near, weighed, x)
     _, spread = normal_equations(space, near, weighed**2 / rows, x)
     model = np.array([MODEL_ERRORS.get(p.constant, MODEL_ERROR if p.is_log else 0.0) for p in space.parameters])
-    half_width = np.hypot(_half_widths(matrix @ np.linalg.solve(spread, matrix), residual), model)
+    step = STEP_ERROR * _step_error(problem, x, near, matrix)
+    noise, left = _half_widths(_sandwich(matrix, spread), residual), _left(space, x, gradient, matrix)
+    half_width = np.sqrt(noise**2 + model**2 + step**2 + left**2)
     from_log = _half_widths(matrix - np.diag(1.0 / space.prior**2), residual)
+    reasons = _reasons(space, x, half_width, from_log, _astray(problem, near))
     steps = np.array([0.1 if p.is_log else 0.01 * (p.high - p.low) for p in space.parameters])
-    return Confidence(half_width, _reasons(space, x, half_width, from_log), _sensitivity(near, steps), steps)
+    return Confidence(half_width, reasons, _sensitivity(near, steps), steps)
+
+
+def _sandwich(matrix: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """A B^-1 A, where what nothing tells, neither log nor prior, has zeros."""
+    scale = np.sqrt(np.maximum(np.diag(matrix), 1e-30))
+    unit, spread = matrix / np.outer(scale, scale), spread / np.outer(scale, scale)
+    return np.outer(scale, scale) * (unit @ np.linalg.pinv(spread, hermitian=True) @ unit)
+
+
+def _step_error(problem: Problem, x: np.ndarray, near: Linearization, matrix: np.ndarray) -> np.ndarray:
+    """(P,) how far a fit in physics steps of half the size would lie from x, to first order."""
+    finer = problem.part(None, problem.settings.timestep / 2).residuals(x[None])
+    change = finer.error[0] - near.residuals.error[0]
+    if not np.isfinite(change).all():
+        return np.full(len(x), np.inf)
+    mse = np.maximum(near.residuals.mse[0], FLOOR[:, None])
+    gradient = pull(near, 1 / (mse * problem.rows_per_sample), change, len(x))
+    return np.abs(np.linalg.pinv(matrix, hermitian=True) @ gradient)
 
 
 def _half_widths(matrix: np.ndarray, residual: np.ndarray) -> np.ndarray:
@@ -87,13 +113,13 @@ def _half_widths(matrix: np.ndarray, residual: np.ndarray) -> np.ndarray:
     return np.nan_to_num(half_width / scale, nan=np.inf)
 
 
-def _rows_per_sample(near: Linearization) -> np.ndarray:
+def _rows_per_sample(near: Linearization, longest: int) -> np.ndarray:
     """(2, J) how many rows of a channel count as one, by the autocorrelation of what is left."""
     error = near.residuals.error[0].astype(float)
     error = error - error.mean(axis=-1, keepdims=True)
     count = error.shape[-1]
     spectrum = np.abs(np.fft.rfft(error, 2 * count)) ** 2
-    correlation = np.fft.irfft(spectrum)[..., : min(LONGEST_LAG, count)]
+    correlation = np.fft.irfft(spectrum)[..., : min(longest, count)]
     correlation = correlation / np.maximum(correlation[..., :1], 1e-30)
     # Up to where it first falls into the noise: the sum over everything is zero.
     significant = np.cumprod(correlation > 2 / np.sqrt(count), axis=-1)
@@ -103,14 +129,8 @@ def _rows_per_sample(near: Linearization) -> np.ndarray:
 def _thinned(near: Linearization, rows: np.ndarray) -> np.ndarray:
     """Independent residuals in units of their channel's noise."""
     error, mse = near.residuals.error[0], np.maximum(near.residuals.mse[0], FLOOR[:, None])
-    channels = range(2 if near.residuals.has_effort else 1)
-    return np.concatenate(
-        [
-            error[c, j, :: max(1, round(rows[c, j]))] / np.sqrt(mse[c, j])
-            for c in channels
-            for j in range(error.shape[1])
-        ]
-    )
+    channels = np.argwhere(near.residuals.told)
+    return np.concatenate([error[c, j, :: max(1, round(float(rows[c, j])))] / np.sqrt(mse[c, j]) for c, j in channels])
 
 
 def _sensitivity(near: Linearization, steps: np.ndarray) -> np.ndarray:
@@ -120,13 +140,37 @@ def _sensitivity(near: Linearization, steps: np.ndarray) -> np.ndarray:
     return sensitivity
 
 
-def _reasons(space: SearchSpace, x: np.ndarray, half_width: np.ndarray, from_log: np.ndarray) -> tuple[str, ...]:
+def _astray(problem: Problem, near: Linearization) -> np.ndarray:
+    """(J,) which joints the model does not reproduce."""
+    spread = problem.log.position[problem.rows].std(axis=0)
+    return np.sqrt(near.residuals.mse[0, 0]) > np.maximum(REPRODUCED * spread, REPRODUCED_RAD)
+
+
+def _left(space: SearchSpace, x: np.ndarray, gradient: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """(P,) how far the search still had to go, to first order."""
+    free, left = ~_at_bound(space, x), np.zeros(len(x))
+    left[free] = np.linalg.pinv(matrix[np.ix_(free, free)], hermitian=True) @ gradient[free]
+    return np.abs(left)
+
+
+def _at_bound(space: SearchSpace, x: np.ndarray) -> np.ndarray:
+    return np.minimum(x - space.low, space.high - x) < 1e-3 * (space.high - space.low)
+
+
+def _reasons(
+    space: SearchSpace, x: np.ndarray, half_width: np.ndarray, from_log: np.ndarray, astray: np.ndarray
+) -> tuple[str, ...]:
+    """Why each parameter is not determined; empty where it is."""
+    at_bound, joints = _at_bound(space, x), space.joint_mask & astray
     reasons = []
     for p, parameter in enumerate(space.parameters):
         span = space.high[p] - space.low[p]
         widest = WIDEST if parameter.is_log else WIDEST_SHARE * min(space.prior[p], span)
-        if min(x[p] - space.low[p], space.high[p] - x[p]) < 1e-3 * span:
+        own = joints[p] if space.owner[p] < 0 else joints[p] & (np.arange(len(astray)) == space.owner[p])
+        if at_bound[p]:
             reasons.append("at a bound")
+        elif own.any():
+            reasons.append(f"the model does not reproduce {space.joints[int(np.argmax(own))]}")
         elif not from_log[p] <= 1.96 * FROM_PRIOR * space.prior[p]:
             reasons.append("known from its prior only")
         elif not half_width[p] <= widest:

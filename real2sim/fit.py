@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+import dexsim
 from dexsim.errors import UserError
 from dexsim.robots import constants
 from dexsim.runs import atomic_write
@@ -170,7 +171,7 @@ class Fit:
 
 
 def _identity(problem: Problem, stages: Sequence[SearchSettings], seed: int) -> tuple:
-    """What a state is of: log, clocks, robot, space, simulator, stages and seed."""
+    """What a state is of: version, log, clocks, robot, space, simulator, stages and seed."""
     space, log = problem.space, problem.log
     digest = hashlib.sha256()
     robot = constants(space.robot)
@@ -179,7 +180,15 @@ def _identity(problem: Problem, stages: Sequence[SearchSettings], seed: int) -> 
         digest.update(np.ascontiguousarray(array).tobytes())
     names = tuple(parameter.name for parameter in space.parameters)
     simulator = (problem.settings.name, problem.settings.timestep)  # threads change nothing
-    return log.digest, names, digest.hexdigest(), simulator, tuple(str(asdict(stage)) for stage in stages), seed
+    return (
+        dexsim.__version__,
+        log.digest,
+        names,
+        digest.hexdigest(),
+        simulator,
+        tuple(str(asdict(stage)) for stage in stages),
+        seed,
+    )
 
 
 def _read(path: Path) -> _State:

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from dexsim.errors import UserError
+from real2sim.command_clock import sent_times
 
 SETTLE_S = 1.0  # after a gap, until the joints have forgotten the commands in it
 # A joint has moved if its command spans more, and its position more than that and this share of the command's span.
@@ -75,6 +76,18 @@ class JointLog:
         """(J,) whether a joint was told to move, and did by its encoder."""
         least = np.maximum(MIN_RANGE, MIN_RESPONSE * np.ptp(self.command, axis=0))
         return self.commanded & (np.ptp(self.position, axis=0) >= least)
+
+    @cached_property
+    def effort_told(self) -> np.ndarray:
+        """(J,) whether a joint's effort was logged, and is not the one number of a sensor that is not there."""
+        if self.effort is None:
+            return np.zeros(len(self.joints), dtype=bool)
+        return np.ptp(self.effort, axis=0) > 0
+
+    @cached_property
+    def sent(self) -> np.ndarray:
+        """(T,) s, from when each row's command holds: after the row before, at the latest with the row."""
+        return sent_times(self.time, self.command)
 
     def part(self, start_s: float, end_s: float) -> JointLog:
         """Returns the rows from `start_s` up to, not including, `end_s`; its time starts at 0 again.

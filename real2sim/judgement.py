@@ -48,6 +48,6 @@ def judge(problem: Problem, log: JointLog, sets: Mapping[str, Mapping[str, np.nd
     """
     other = problem.on(log)
     stacked = {name: np.stack([values[name] for values in sets.values()]) for name in problem.space.applied}
-    replayed = other.replay(stacked)
-    mse = other.compare(replayed).mse[:, 0]
+    replayed = other.simulator(len(sets)).run(log, stacked)
+    mse = other.compare(replayed.at(other.rows)).mse[:, 0]
     return Judged(log, other.rows, tuple(sets), mse, replayed.position)

@@ -84,7 +84,7 @@ def load_log(
         _log.warning("%s: %d of %d rows are in or just after a gap", file, np.sum(~log.valid), len(log.time))
     log = log.hold(clock_offset)
     log_checks.check_known(log, file)
-    log_checks.warn_unmoved(log, file)
+    log_checks.warn_odd(log, file)
     log_checks.check_lag(log, file, clock_offset)  # first: where the clocks differ, joints seem mixed up as well
     log_checks.check_labels(log, file)
     return log

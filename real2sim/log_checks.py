@@ -12,6 +12,7 @@ import numpy as np
 
 from dexsim.errors import UserError
 from dexsim.robots import RobotSpec
+from real2sim.command_clock import MISSING
 from real2sim.joint_log import JointLog
 
 _log = logging.getLogger(__name__)
@@ -103,8 +104,14 @@ def check_ranges(log: JointLog, robot: RobotSpec, file: str, converted: bool) ->
         _log.warning("%s: all values are below pi degrees; they may be in rad", file)
 
 
-def warn_unmoved(log: JointLog, file: str) -> None:
-    """Reports the joints whose encoder does not answer their command, which may be dead."""
+def warn_odd(log: JointLog, file: str) -> None:
+    """Reports rows that are missing, and joints whose encoder or effort does not answer, which may be dead."""
+    steps = np.diff(log.time)
+    if (steps > MISSING * np.median(steps)).any():
+        _log.warning("%s: rows are %.3g s apart, but up to %.3g s", file, np.median(steps), steps.max())
+    if log.effort is not None and not log.effort_told.all():
+        names = [name for name, told in zip(log.joints, log.effort_told, strict=True) if not told]
+        _log.warning("%s: effort is left out where it is always the same: %s", file, ", ".join(names))
     dead = [name for name, told, moved in zip(log.joints, log.commanded, log.moved, strict=True) if told and not moved]
     if dead:
         _log.warning("%s: commanded, but never moved: %s", file, ", ".join(dead))

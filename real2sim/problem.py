@@ -15,17 +15,19 @@ import numpy as np
 
 from dexsim.backends import BackendSettings
 from dexsim.errors import UserError
-from real2sim.joint_log import JointLog
+from real2sim.joint_log import SETTLE_S, JointLog
 from real2sim.replay import Replay, Replayed
 from real2sim.space import Block, SearchSpace
 
-# Rows that are left out at the start, s: nobody knows how a robot got where it stands.
-WARM_UP = 0.5
+# Rows that are left out at the start: nobody knows how a robot got where it stands.
+WARM_UP = SETTLE_S
+# More rows a second say no more about joints, and cost memory.
+FINEST_HZ = 100.0
 # Fewer rows than these say nothing.
 FEWEST_ROWS = 25
-# Neighbouring residuals resemble each other, most where the model's friction is not quite the robot's: at 50 rows/s
-# some 10 to 60 rows say as much as one that stood alone. Against priors a log must not count for more than it says.
-ROWS_PER_SAMPLE = 25.0
+# Neighbouring residuals resemble each other, most where the model's friction is not quite the robot's: those of 0.2 to
+# 1.2 s say as much as one that stood alone. Against priors a log must not count for more than it says.
+SAMPLE_S = 0.5
 # Smallest mean squared errors that are told apart, rad^2 and (N m)^2: below them is rounding.
 FLOOR = np.array([1e-12, 1e-12])
 
@@ -37,11 +39,11 @@ class Residuals:
     Attributes:
         error: (K, 2, J, T) position in rad and effort in N m at the T rows that count; effort is 0 where none
             was logged.
-        has_effort: whether there is any.
+        told: (2, J) bool, which channels were logged.
     """
 
     error: np.ndarray
-    has_effort: bool
+    told: np.ndarray
 
     @property
     def mse(self) -> np.ndarray:
@@ -69,7 +71,7 @@ class Problem:
     def __init__(self, log: JointLog, space: SearchSpace, backend: BackendSettings) -> None:
         self.log, self.space, self._settings = log, space, backend
         self._replays: dict[tuple[int, float], Replay] = {}
-        self._rows = log.valid & (log.time >= WARM_UP)
+        self._rows = log.valid & (log.time >= WARM_UP) & _thinned(log)
         if self._rows.sum() < FEWEST_ROWS:
             raise UserError(
                 f"log {log.name!r}: {self._rows.sum()} rows count, those in gaps and in the first {WARM_UP:g} s of "
@@ -100,9 +102,19 @@ class Problem:
         return self._rows
 
     @property
+    def rows_hz(self) -> float:
+        """Rows that count a second, but for gaps."""
+        return self.log.measurement_hz / _stride(self.log)
+
+    @property
+    def rows_per_sample(self) -> float:
+        """How many rows that count say as much as one that stood alone."""
+        return max(1.0, SAMPLE_S * self.rows_hz)
+
+    @property
     def samples(self) -> float:
         """How many independent rows a channel has."""
-        return float(self._rows.sum()) / ROWS_PER_SAMPLE
+        return float(self._rows.sum()) / self.rows_per_sample
 
     @property
     def robot_seconds(self) -> float:
@@ -124,8 +136,8 @@ class Problem:
         return self.compare(self.replay(self.space.values(x)))
 
     def replay(self, values: Mapping[str, np.ndarray]) -> Replayed:
-        """What robots with constants (K, k) by name do; all in `SearchSpace.applied` must be there."""
-        return self.simulator(len(next(iter(values.values())))).run(self.log, values)
+        """What robots with constants (K, k) by name do at `rows`; all in `SearchSpace.applied` must be there."""
+        return self.simulator(len(next(iter(values.values())))).run(self.log, values, self._rows)
 
     def simulator(self, copies: int) -> Replay:
         """So many simulated robots; they are built once."""
@@ -135,27 +147,38 @@ class Problem:
         return self._replays[key]
 
     def compare(self, replayed: Replayed) -> Residuals:
-        """Residuals of what K robots did."""
-        has_effort = self.log.effort is not None
+        """Residuals of what K robots did at `rows`."""
+        told = np.stack([np.ones(len(self.log.joints), dtype=bool), self.log.effort_told])
         shape = (len(replayed.position), 2, len(self.log.joints), int(self._rows.sum()))
         error = np.zeros(shape, dtype=np.float32)
         measured = ((replayed.position, self.log.position), (replayed.effort, self.log.effort))
         for channel, (simulated, real) in enumerate(measured):
             if real is not None:
-                rows = simulated[:, self._rows] - real[self._rows].astype(np.float32)
-                error[:, channel] = rows.transpose(0, 2, 1)
-        return Residuals(error, has_effort)
+                known = told[channel]
+                rows = simulated[..., known] - real[self._rows][:, known].astype(np.float32)
+                error[:, channel, known] = rows.transpose(0, 2, 1)
+        return Residuals(error, told)
 
     def costs(self, residuals: Residuals, x: np.ndarray, blocks: Sequence[Block]) -> np.ndarray:
         """Twice the negative log likelihood of candidates x (K, P), (K, B) for each block."""
         mse = residuals.mse
-        channels = self.samples * np.log(np.maximum(mse, FLOOR[:, None])) * [[1.0], [float(residuals.has_effort)]]
+        channels = self.samples * np.log(np.maximum(mse, FLOOR[:, None])) * residuals.told
         joints = channels.sum(axis=1)
         prior = ((x - self.space.start) / self.space.prior) ** 2
         costs = np.empty((len(x), len(blocks)))
         for b, block in enumerate(blocks):
             costs[:, b] = joints[:, block.joints].sum(axis=1) + prior[:, block.members].sum(axis=1)
         return np.where(np.isfinite(costs), costs, np.inf)
+
+
+def _stride(log: JointLog) -> int:
+    """Of how many rows one is taken."""
+    return max(1, round(log.measurement_hz / FINEST_HZ))
+
+
+def _thinned(log: JointLog) -> np.ndarray:
+    """(T,) bool, rows that are left when there are no more a second than are of use."""
+    return np.arange(len(log.time)) % _stride(log) == 0
 
 
 def _liveliest(log: JointLog, seconds: float) -> float:

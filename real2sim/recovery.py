@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import logging
 import tempfile
 from collections.abc import Sequence
@@ -22,10 +23,12 @@ from dexsim import settings
 from dexsim.backends import BackendSettings
 from dexsim.paths import cfg_dir
 from dexsim.robots import RobotSpec, constants, load
+from dexsim.runs import atomic_write
 from real2sim.autotune import Real2SimSettings
 from real2sim.confidence import assess
 from real2sim.fit import Fit
 from real2sim.joint_log import JointLog
+from real2sim.judgement import Judged, judge
 from real2sim.log import load_log
 from real2sim.problem import Problem
 from real2sim.simulated_robot import SimulatedRobot, SimulatedRobotSettings
@@ -77,7 +80,13 @@ def simulate(robot: RobotSpec, log: JointLog, options: SimulatedRobotSettings) -
     return replace(log, position=position, velocity=velocity, effort=effort, name=digest, digest=digest), source
 
 
-def recover(robot: RobotSpec, log: JointLog, options: SimulatedRobotSettings, how: Real2SimSettings) -> list[Recovered]:
+def recover(
+    robot: RobotSpec,
+    log: JointLog,
+    options: SimulatedRobotSettings,
+    how: Real2SimSettings,
+    heldout: JointLog | None = None,
+) -> tuple[list[Recovered], Judged]:
     """Fit to a simulated robot that follows a log's commands, and compare.
 
     Args:
@@ -85,6 +94,10 @@ def recover(robot: RobotSpec, log: JointLog, options: SimulatedRobotSettings, ho
         log: its commands and times are used.
         options: of the simulated robot; its seed is its constants'.
         how: space and stages of the fit.
+        heldout: another log whose commands it follows too; None judges by the first.
+
+    Returns:
+        The parameters, and the errors of the "nominal", "true" and "tuned" constants on what the fit did not see.
     """
     measured, source = simulate(robot, log, options)
     space = SearchSpace(robot, how.space, measured.joints, measured.moved)
@@ -93,7 +106,7 @@ def recover(robot: RobotSpec, log: JointLog, options: SimulatedRobotSettings, ho
         fit = Fit(problem, how.stages, Path(folder) / "fit.pkl", seed=0)
         fit.run()
     confidence, known = assess(fit.last, fit.x), {**constants(robot), **source.hidden}
-    return [
+    recovered = [
         Recovered(
             options.seed,
             parameter.name,
@@ -104,6 +117,10 @@ def recover(robot: RobotSpec, log: JointLog, options: SimulatedRobotSettings, ho
         )
         for p, parameter in enumerate(space.parameters)
     ]
+    other = measured if heldout is None else simulate(robot, heldout, options)[0]
+    return recovered, judge(
+        problem, other, {"nominal": constants(robot), "true": known, "tuned": space.constants(fit.x)}
+    )
 
 
 def summary(name: str, recovered: Sequence[Recovered]) -> str:
@@ -134,35 +151,41 @@ def _recovered(row: dict[str, str]) -> Recovered:
     return Recovered(int(row["seed"]), row["parameter"], true, fit, low, high, row["determined"] == "True")
 
 
-def _append(path: Path, recovered: Sequence[Recovered]) -> None:
-    fresh = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if fresh:
-            writer.writerow([item.name for item in fields(Recovered)])
-        writer.writerows([getattr(each, item.name) for item in fields(Recovered)] for each in recovered)
+def _write(path: Path, recovered: Sequence[Recovered]) -> None:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([item.name for item in fields(Recovered)])
+    writer.writerows([getattr(each, item.name) for item in fields(Recovered)] for each in recovered)
+    atomic_write(path, buffer.getvalue())
 
 
 def main() -> None:
     """Recover robots seed by seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", help="whose commands are followed")
+    parser.add_argument("--heldout", help="whose commands are followed as well, to judge by")
     parser.add_argument("--robot", default="gr1t2")
     parser.add_argument("--seeds", type=int, nargs=2, default=(0, 20), metavar=("FIRST", "END"))
     parser.add_argument("--backlash", type=float, default=0.0, help="of the simulated robots, rad")
+    parser.add_argument("--spread", type=float, default=1.0, help="of their constants about the nominal ones")
     parser.add_argument("--out", type=Path, default=Path("recovery.csv"))
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     robot = load(given.robot)
     log = load_log(given.log, robot)
+    heldout = None if given.heldout is None else load_log(given.heldout, robot)
     how = settings.build(Real2SimSettings, OmegaConf.load(cfg_dir() / "real2sim" / "default.yaml"))
-    done = {each.seed for each in read(given.out)}
-    for seed in (seed for seed in range(*given.seeds) if seed not in done):
-        recovered = recover(robot, log, SimulatedRobotSettings(seed=seed, backlash=given.backlash), how)
-        _append(given.out, recovered)
-        print(summary(f"seed {seed}", recovered), flush=True)
     everything = read(given.out)
+    for seed in sorted({*range(*given.seeds)} - {each.seed for each in everything}):
+        options = SimulatedRobotSettings(
+            seed, given.spread, given.backlash, rate_hz=float(round(log.measurement_hz))
+        )  # fmt: skip
+        recovered, judged = recover(robot, log, options, how, heldout)
+        everything += recovered
+        _write(given.out, everything)
+        print(summary(f"seed {seed}", recovered))
+        print("  rad^2:", ", ".join(f"{name} {judged.total(name):.3g}" for name in judged.names), flush=True)
     for constant in dict.fromkeys(each.parameter.partition("/")[0] for each in everything):
         print(summary(constant, [each for each in everything if each.parameter.startswith(f"{constant}/")]))
     print(summary("all", everything))

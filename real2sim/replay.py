@@ -31,6 +31,10 @@ class Replayed:
     position: np.ndarray
     effort: np.ndarray
 
+    def at(self, rows: np.ndarray) -> Replayed:
+        """Some rows, (T,) bool."""
+        return Replayed(self.position[:, rows], self.effort[:, rows])
+
 
 class Replay:
     """K copies of a robot, on any backend, that follow logs from rest at the first measured position.
@@ -47,12 +51,13 @@ class Replay:
         self._commanded = torch.from_numpy(robot.command_index)
         self.robot_seconds, self.seconds = 0.0, 0.0
 
-    def run(self, log: JointLog, values: Mapping[str, np.ndarray]) -> Replayed:
+    def run(self, log: JointLog, values: Mapping[str, np.ndarray], rows: np.ndarray | None = None) -> Replayed:
         """Follow the log's commands.
 
         Args:
             log: the log; joints that it has not hold still.
             values: constant -> (K, k); they stay until set again.
+            rows: (T,) bool, which rows of the log are wanted; None for all.
         """
         began = time.perf_counter()
         ids = torch.arange(self.copies)
@@ -63,7 +68,7 @@ class Replay:
         )
         start = self._start(log, columns, bias)
         self.backend.reset(ids, start)
-        plan = _Plan(log, self.timestep)
+        plan = _Plan(log, self.timestep, rows)
         with _quiet():
             position, effort = self._follow(plan.kept, self.targets(log), torch.from_numpy(columns))
         self.robot_seconds += self.copies * log.duration
@@ -131,21 +136,26 @@ class _Plan:
         kept: sorted steps after which rows need what was measured, 0 for the start.
     """
 
-    def __init__(self, log: JointLog, timestep: float) -> None:
-        exact = log.time / timestep
-        exact = np.where(np.abs(exact - np.round(exact)) < 1e-6, np.round(exact), exact)
-        before = np.floor(exact).astype(int)
-        self.kept = np.unique(np.concatenate([before, np.ceil(exact).astype(int)]))
-        self._before = np.searchsorted(self.kept, before)
-        self._after = np.searchsorted(self.kept, np.ceil(exact).astype(int))
-        self._share = (exact - before)[None, :, None].astype(np.float32)
-        self.commands = _mean_commands(log.command, exact, int(self.kept[-1]))
+    def __init__(self, log: JointLog, timestep: float, rows: np.ndarray | None = None) -> None:
+        exact, sent = (_in_steps(time, timestep) for time in (log.time, log.sent))
+        wanted = exact if rows is None else exact[rows]
+        before, after = np.floor(wanted).astype(int), np.ceil(wanted).astype(int)
+        self.kept = np.unique(np.concatenate([[0], before, after]))
+        self._before, self._after = (np.searchsorted(self.kept, steps) for steps in (before, after))
+        self._share = (wanted - before)[None, :, None].astype(np.float32)
+        self.commands = _mean_commands(log.command, sent, int(np.ceil(exact[-1])))
 
     def at_rows(self, kept: np.ndarray) -> np.ndarray:
         """(K, rows, J) from what was kept."""
         if not self._share.any():
             return kept[:, self._before]
         return kept[:, self._before] * (1 - self._share) + kept[:, self._after] * self._share
+
+
+def _in_steps(time: np.ndarray, timestep: float) -> np.ndarray:
+    """Times as multiples of physics steps, whole where they are but for rounding."""
+    exact = time / timestep
+    return np.where(np.abs(exact - np.round(exact)) < 1e-6, np.round(exact), exact)
 
 
 def _mean_commands(command: np.ndarray, exact: np.ndarray, steps: int) -> np.ndarray:

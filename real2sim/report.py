@@ -59,10 +59,11 @@ def _errors(outcome: Outcome) -> str:
 def _account(outcome: Outcome) -> str:
     determined = outcome.confidence.determined
     return (
-        f"<p>{determined.sum()} of {len(determined)} parameters are determined by the log. The others are not: they "
-        "stay near where the search began, and their values say nothing about the robot. Intervals are 95%, from the "
-        "log and the prior. The last columns say how far the position of the joint that it moves most changes, for "
-        "10% of a positive parameter or a hundredth of the bounds of another.</p>"
+        f"<p>{determined.sum()} of {len(determined)} parameters are determined by the log. The others are not, for the "
+        "reason that is given: where only its prior tells one, it is where the search began. Intervals are 95%, from "
+        "the log, the prior, and what physics steps and the model are off by, which is most of them. The last columns "
+        "say how far the position of the joint that it moves most changes, for 10% of a positive parameter or a "
+        "hundredth of the bounds of another.</p>"
     )
 
 

@@ -28,6 +28,10 @@ LOG_NAMES = frozenset(
         "link_mass", "link_inertia",
     }
 )  # fmt: skip
+# Their bounds are offsets from the start: what they are differs from joint to joint and from link to link.
+OFFSET_NAMES = frozenset(
+    {"joint_lower", "joint_upper", "joint_origin", "link_com", "link_origin", "coupling_k", "coupling_b"}
+)
 # What only the sensors add: its effect on the residual is known without a simulation.
 MEASURED = "joint_bias"
 
@@ -38,9 +42,12 @@ class FreeSettings:
 
     Attributes:
         tie: what shares one value: "none" nothing, "mirror" left and right, "fingers" the four fingers of a hand,
-            "part" an arm or a hand, "side" an arm with its hand, "all" everything.
-        bounds: lowest and highest: as factors of the start for positive constants, else as they are.
+            "part" an arm or a hand, "side" an arm with its hand, "all" everything. Positive constants that are not
+            alike in the robot share a factor on their own values. What no joint that moved tells follows as well.
+        bounds: lowest and highest: as factors of the start for positive constants, as offsets from it for places,
+            limits and couplings, else as they are.
         start: where the search starts, or pattern of names -> that, the first that fits; null for the robot's own.
+            What cannot be searched is left there.
         prior: standard deviation around the start: of the logarithm for positive constants, else in the constant's
             unit; null for none.
         only: patterns of the joints' or links' names, those of axes with ".x", ".y" or ".z".
@@ -66,7 +73,8 @@ class Parameter:
     Attributes:
         constant: the constant's name.
         label: what it is of: a joint, a link, or what its tie shares.
-        members: indices among the constant's values.
+        members: indices among the constant's values; its own value is the first one's.
+        ratios: of the members' values to the first one's.
         start: value where the search starts.
         low: lowest value.
         high: highest value.
@@ -77,6 +85,7 @@ class Parameter:
     constant: str
     label: str
     members: tuple[int, ...]
+    ratios: tuple[float, ...]
     start: float
     low: float
     high: float
@@ -135,7 +144,7 @@ class SearchSpace:
     Attributes:
         robot: the robot at the start of the search.
         parameters: the P free parameters.
-        left_out: constant and joint or link -> why it stays at the robot's own value.
+        left_out: constant and joint or link -> why it stays where the search would start.
         low: (P,) lowest values, as they are searched: of positive constants by their logarithm.
         high: (P,) highest.
         start: (P,) where the search starts.
@@ -153,8 +162,8 @@ class SearchSpace:
         self, robot: RobotSpec, settings: Mapping[str, FreeSettings], logged: Collection[str], moved: np.ndarray
     ) -> None:
         self._nominal, self.joints, self.moved = robot, tuple(logged), np.asarray(moved, dtype=bool)
-        self._own = constants(robot)
-        chains = _chains(robot)
+        self._base = constants(robot)  # gets the starts as well
+        chains = _Chains(robot)
         self.left_out: dict[str, str] = {}
         self.parameters: tuple[Parameter, ...] = tuple(
             parameter for name, how in settings.items() for parameter in self._free(name, how, chains)
@@ -192,9 +201,9 @@ class SearchSpace:
     def values(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Constants (K, k) by name from vectors (K, P): all in `applied`, tied ones alike."""
         x = np.atleast_2d(x)
-        values = {name: np.repeat(self._own[name][None], len(x), axis=0) for name in self.applied}
+        values = {name: np.repeat(self._base[name][None], len(x), axis=0) for name in self.applied}
         for i, parameter in enumerate(self.parameters):
-            values[parameter.constant][:, parameter.members] = parameter.value(x[:, i])[:, None]
+            values[parameter.constant][:, parameter.members] = parameter.value(x[:, i])[:, None] * parameter.ratios
         return values
 
     def constants(self, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -232,59 +241,75 @@ class SearchSpace:
         shared = np.flatnonzero(self.owner < 0)
         return [blocks for blocks in (self._joint_blocks(), _blocks(shared, self.joint_mask[shared])) if blocks]
 
-    def _free(self, name: str, how: FreeSettings, chains: Mapping[str, int]) -> list[Parameter]:
+    def _free(self, name: str, how: FreeSettings, chains: _Chains) -> list[Parameter]:
         if name not in OWNERS:
             raise unknown(f"real2sim.space: no constant named {name!r}", name, OWNERS)
-        groups: dict[str, list[int]] = {}
         known = labels(self._nominal, name)
         _check_patterns(name, how, known)
-        moved = {chains[joint] for joint, moves in zip(self.joints, self.moved, strict=True) if moves}
-        for index, label in enumerate(known):
-            item = label.partition(".")[0]
-            if not any(fnmatch(label, pattern) for pattern in how.only):
-                continue
-            still = item in self.joints and not self.moved[self.joints.index(item)]
-            if chains.get(item) in moved and not still and (item in self.joints or OWNERS[name] != "command"):
-                groups.setdefault(_TIES[how.tie](label), []).append(index)
+        chosen = [i for i, label in enumerate(known) if any(fnmatch(label, pattern) for pattern in how.only)]
+        self._base[name][chosen] = _starts(how, [known[i] for i in chosen], self._base[name][chosen])
+        told = {i: self._told_by(name, known[i].partition(".")[0], chains) for i in chosen}
+        groups: dict[str, list[int]] = {}
+        for i in chosen:
+            groups.setdefault(_TIES[how.tie](known[i]), []).append(i)
+        found = []
+        for label, group in groups.items():
+            joints = np.any([told[i] for i in group], axis=0)
+            if joints.any():
+                found.append(self._parameter(name, how, known, label, group, joints))
             else:
-                self.left_out[f"{name}/{label}"] = "never moved" if still else "no joint that moved tells it"
-        return [self._parameter(name, how, known, label, group, chains) for label, group in groups.items()]
+                self.left_out.update({f"{name}/{known[i]}": self._why(known[i].partition(".")[0]) for i in group})
+        return found
+
+    def _told_by(self, name: str, item: str, chains: _Chains) -> np.ndarray:
+        """(J,) which joints that moved tell a constant of a joint or link."""
+        if OWNERS[name] == "command" and item not in np.array(self.joints)[self.moved]:
+            return np.zeros(len(self.joints), dtype=bool)
+        if name == MEASURED:
+            return self.moved & (np.array(self.joints) == item)
+        moved_by = chains.moved_by(item, OWNERS[name].startswith("link"))
+        return self.moved & np.array([chains.of.get(joint) in moved_by for joint in self.joints])
+
+    def _why(self, item: str) -> str:
+        still = item in self.joints and not self.moved[self.joints.index(item)]
+        return "never moved" if still else "no joint that moved tells it"
 
     def _parameter(
-        self,
-        name: str,
-        how: FreeSettings,
-        known: tuple[str, ...],
-        label: str,
-        group: list[int],
-        chains: Mapping[str, int],
+        self, name: str, how: FreeSettings, known: tuple[str, ...], label: str, group: list[int], joints: np.ndarray
     ) -> Parameter:
-        start = _start(name, how, [known[i] for i in group], float(self._own[name][group[0]]))
-        low, high = (bound * start for bound in how.bounds) if name in LOG_NAMES else how.bounds
+        starts, where = self._base[name][group], f"real2sim.space.{name}"
+        start, unlike = float(starts[0]), np.flatnonzero(starts != starts[0])
+        if len(unlike) and (name not in LOG_NAMES or how.start is not None):
+            raise UserError(
+                f"{where}: {known[group[0]]} and {known[group[unlike[0]]]} share one value by tie={how.tie}, and must "
+                f"start alike, not at {start:g} and {starts[unlike[0]]:g}"
+            )
+        low, high = how.bounds
+        if name in LOG_NAMES:
+            low, high = low * start, high * start
+        elif name in OFFSET_NAMES:
+            low, high = low + start, high + start
+        ratios = starts / start if len(unlike) and start else np.ones(len(group))
         hard_low, hard_high = parameters.PARAMETERS[name].bounds
-        low, high = max(low, hard_low), min(high, hard_high)
-        where = f"real2sim.space.{name}: start {start:g} of {label}"
+        low, high = max(low, float((hard_low / ratios).max())), min(high, float((hard_high / ratios).min()))
         if not low <= start <= high or (name in LOG_NAMES and low <= 0):
-            raise UserError(f"{where} must lie within {low:g} to {high:g} {parameters.PARAMETERS[name].unit}")
-        touched = {chains[known[i].partition(".")[0]] for i in group}
-        joints = np.array([chains[joint] in touched for joint in self.joints]) & self.moved
-        if name == MEASURED:
-            joints &= np.isin(self.joints, [known[i] for i in group])
-        return Parameter(name, label or "all", tuple(group), start, low, high, how.prior, joints)
+            raise UserError(
+                f"{where}: start {start:g} of {label} must lie within {low:g} to {high:g} "
+                f"{parameters.PARAMETERS[name].unit}"
+            )
+        return Parameter(
+            name, label or "all", tuple(group), tuple(ratios.tolist()), start, low, high, how.prior, joints
+        )  # fmt: skip
 
 
-def _start(name: str, how: FreeSettings, tied: list[str], own: float) -> float:
+def _starts(how: FreeSettings, labels: list[str], own: np.ndarray) -> np.ndarray:
+    """Where the search of some constants starts, given the robot's own."""
     if not isinstance(how.start, dict):
-        return own if how.start is None else how.start
-    starts = {
-        label: next((value for pattern, value in how.start.items() if fnmatch(label, pattern)), own) for label in tied
-    }
-    if len(set(starts.values())) > 1:
-        raise UserError(
-            f"real2sim.space.{name}.start: {min(starts, key=lambda label: starts[label])} and "
-            f"{max(starts, key=lambda label: starts[label])} share one value by tie={how.tie}, and must start alike"
-        )
-    return starts[tied[0]]
+        return own if how.start is None else np.full(len(own), how.start)
+    patterns = how.start.items()
+    return np.array(
+        [next((v for pattern, v in patterns if fnmatch(x, pattern)), o) for x, o in zip(labels, own, strict=True)]
+    )
 
 
 def _check_patterns(name: str, how: FreeSettings, known: tuple[str, ...]) -> None:
@@ -298,22 +323,37 @@ def _check_patterns(name: str, how: FreeSettings, known: tuple[str, ...]) -> Non
         require(how.bounds[0] > 0, f"real2sim.space.{name}.bounds", list(how.bounds), "factors above 0")
 
 
-def _chains(robot: RobotSpec) -> dict[str, int]:
-    """Joints and links -> the chain that they move with: an arm as far as the palm, or a finger.
+class _Chains:
+    """The chains that joints and links move in: an arm as far as the palm, or a finger.
 
-    Joints of a chain move each other. A finger of a few grams moves its arm by nothing that can be measured; what the
-    arm does to a finger is in every simulation, but left out of which parameter is told by which joint.
+    Joints of a chain move each other. What a finger weighs, and carries, loads its arm as well; its drives move the arm
+    by nothing that can be measured. What the arm does to a finger is in every simulation, but left out of which
+    parameter is told by which joint.
+
+    Attributes:
+        of: joint or link -> its chain.
     """
-    chain: dict[str, int] = {}
-    palms = {palm.link for palm in robot.palms}
-    for joint in robot.joints:  # parents come first
-        above = chain.get(joint.parent)
-        if above is None or joint.parent in palms:
-            above = len(chain)
-            if joint.name not in robot.joint_names:
-                continue
-        chain[joint.name] = chain[joint.child] = above
-    return chain
+
+    def __init__(self, robot: RobotSpec) -> None:
+        self.of: dict[str, int] = {}
+        self._above: dict[int, int | None] = {}
+        palms = {palm.link for palm in robot.palms}
+        for joint in robot.joints:  # parents come first
+            above = chain = self.of.get(joint.parent)
+            if chain is None or joint.parent in palms:
+                if joint.name not in robot.joint_names:
+                    continue
+                chain = len(self._above)
+                self._above[chain] = above
+            self.of[joint.name] = self.of[joint.child] = chain
+
+    def moved_by(self, item: str, is_link: bool) -> set[int]:
+        """Chains that a constant of a joint or link moves."""
+        chain, found = self.of.get(item), set()
+        while chain is not None and (is_link or not found):
+            found.add(chain)
+            chain = self._above[chain]
+        return found
 
 
 def _side(label: str) -> str:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from dexsim.errors import UserError
 from real2sim.joint_log import JointLog
 from real2sim.problem import Problem
 from real2sim.replay import Replay
@@ -28,14 +29,17 @@ class Throughput:
 
 
 def measure(problem: Problem, copies: int, threads: int) -> Throughput | None:
-    """Both in turns on the same few seconds; None where the backend has no bare batch (any but "mujoco").
+    """Both in turns on the same few seconds; None where they have too few rows, or the backend no bare batch.
 
     Args:
         problem: its log is replayed.
         copies: how many robots at once.
         threads: of the backend.
     """
-    part = problem.part(STRETCH_S)
+    try:
+        part = problem.part(STRETCH_S)
+    except UserError:
+        return None
     replay = part.simulator(copies)
     if not hasattr(replay.backend, "batch"):
         return None

@@ -165,7 +165,9 @@ class RobotFields:
     def _inertia(self, ids: np.ndarray, values: Rows) -> None:
         model, links = self._model, self._links
         mass = values.get("link_mass", np.broadcast_to(model.body_mass[links], (len(ids), len(links))))
-        scale = mass / model.body_mass[links] * values.get("link_inertia", np.ones_like(mass))
+        own = np.array([link.inertia_factor for link in self._robot.moving_links])
+        factor = values.get("link_inertia", np.broadcast_to(own, mass.shape))
+        scale = mass / model.body_mass[links] * factor / own  # the compiled moments have their factor already
         self._field("body_mass")[ids[:, None], links] = mass
         self._field("body_inertia")[ids[:, None], links] = scale[..., None] * model.body_inertia[links]
 

@@ -54,13 +54,13 @@ def labels(robot: RobotSpec, name: str) -> Tuple[str, ...]:
 
 
 def constants(robot: RobotSpec) -> Values:
-    """Every constant of a robot, name -> (k,) float64; `link_inertia` is a factor, 1 for the robot as it is."""
+    """Every constant of a robot, name -> (k,) float64; `link_inertia` is a factor, 1 for moments as documented."""
     joints, links = [robot.joint(name) for name in robot.commands], robot.moving_links
     values: Dict[str, Any] = {name: [getattr(j, field) for j in joints] for name, field in JOINT_FIELDS.items()}
     values["joint_lower"], values["joint_upper"] = robot.command_limits.T
     values["joint_origin"] = [j.origin for j in robot.moving_joints]
     values["link_mass"] = [link.mass for link in links]
-    values["link_inertia"] = [1.0 for _ in links]
+    values["link_inertia"] = [link.inertia_factor for link in links]
     values["link_gravity_compensation"] = [link.gravity_compensation for link in links]
     values["link_com"] = [link.com for link in links]
     values["link_origin"] = [link.origin for link in links]
@@ -102,8 +102,8 @@ def _joint(joint: Joint, new: Values, command: Mapping[str, int], moving: Mappin
 
 
 def _link(link: Link, new: Values, i: int) -> Link:
-    mass, axes = float(new["link_mass"][i]), slice(3 * i, 3 * i + 3)
-    scale = mass / link.mass * float(new["link_inertia"][i])
+    mass, factor, axes = float(new["link_mass"][i]), float(new["link_inertia"][i]), slice(3 * i, 3 * i + 3)
+    scale = mass / link.mass * factor / link.inertia_factor
     inertia: Any = tuple(scale * moment for moment in link.inertia)
     return replace(
         link,
@@ -112,6 +112,7 @@ def _link(link: Link, new: Values, i: int) -> Link:
         com=tuple(new["link_com"][axes].tolist()),
         origin=tuple(new["link_origin"][axes].tolist()),
         gravity_compensation=float(new["link_gravity_compensation"][i]),
+        inertia_factor=factor,
     )
 
 

@@ -45,7 +45,8 @@ class Link:
     """A rigid body: mass in kg, centre of mass in m, inertia about it in kg m^2 (xx, yy, zz, xy, xz, yz), link axes.
 
     `gravity_compensation` is the share of its weight that the drives take off by themselves. `origin` shifts its mass,
-    shapes and fingertips within its joint's frame, m; the joints below stay where they are.
+    shapes and fingertips within its joint's frame, m; the joints below stay where they are. `inertia_factor` is what
+    `inertia` has been scaled by besides the mass.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Link:
     primitives: Tuple[Primitive, ...] = ()
     gravity_compensation: float = 0.0
     origin: Vec3 = (0.0, 0.0, 0.0)
+    inertia_factor: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ class SearchSettings:
         window_s: length of the stretch of the log that is simulated, s; null for all of it.
         timestep: physics step, s; null for the backend's.
         sigma: cma: first standard deviation, as a share of the bounds.
-        tolerance: gauss_newton and exchange: stops when a step improves the mean log likelihood of a row by less.
+        tolerance: gauss_newton and exchange: stops when a step improves twice the log likelihood by less, a joint and
+            independent row.
     """
 
     method: Literal["random", "cma", "gauss_newton", "exchange"]

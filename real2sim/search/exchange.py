@@ -53,7 +53,7 @@ class ExchangeSearch:
         trials, allowed = _other_lags(apart.space, self.x, np.concatenate([1 / longer, longer]))
         residuals = apart.residuals(trials)
         costs = apart.costs(residuals, trials, apart.space.blocks)
-        if residuals.has_effort:
+        if residuals.told[1].any():
             scaled, within = _scaled(apart, trials, residuals)
             trials = np.concatenate([trials, scaled])
             costs = np.concatenate([costs, apart.costs(apart.residuals(scaled), scaled, apart.space.blocks)])
@@ -110,10 +110,13 @@ def _scaled(apart: Problem, trials: np.ndarray, residuals: Residuals) -> tuple[n
     assert apart.log.effort is not None
     measured = apart.log.effort[apart.rows].T.astype(np.float32)
     simulated = residuals.error[:, 1] + measured
-    factor = np.einsum("kjt,jt->kj", simulated, measured) / np.einsum("kjt,kjt->kj", simulated, simulated)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        factor = np.einsum("kjt,jt->kj", simulated, measured) / np.einsum("kjt,kjt->kj", simulated, simulated)
     scaled, allowed = trials.copy(), np.zeros(factor.shape, dtype=bool)
     for joint, own in _exchangeable(apart.space).items():
         drive = own[1:]
+        if not residuals.told[1, joint]:
+            continue
         with np.errstate(invalid="ignore", divide="ignore"):
             values = trials[:, drive] + np.log(factor[:, joint])[:, None]
         allowed[:, joint] = _set_within(apart.space, scaled, drive, values)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dexsim.errors import UserError
-from real2sim.problem import FLOOR, ROWS_PER_SAMPLE, Problem, Residuals
+from real2sim.problem import FLOOR, Problem, Residuals
 from real2sim.search.base import SearchSettings
 from real2sim.search.drives import directions
 from real2sim.space import SearchSpace
@@ -75,7 +75,7 @@ def linearize(problem: Problem, x: np.ndarray) -> Linearization:
         alone = np.linalg.inv(along[np.ix_(members, members)])
         jacobian.append(np.tensordot(alone, rows, axes=1))
         active.append(members)
-    return Linearization(Residuals(residuals.error[:1], residuals.has_effort), jacobian, active)
+    return Linearization(Residuals(residuals.error[:1], residuals.told), jacobian, active)
 
 
 def normal_equations(
@@ -89,16 +89,23 @@ def normal_equations(
         rows: (2, J) how many rows count as one sample.
         x: (P,).
     """
-    mse = np.maximum(near.residuals.mse[0], FLOOR[:, None])
-    gradient = (x - space.start) / space.prior**2
+    weight = 1.0 / (np.maximum(near.residuals.mse[0], FLOOR[:, None]) * rows)
+    gradient = (x - space.start) / space.prior**2 + pull(near, weight, near.residuals.error[0], len(x))
     matrix = np.diag(1.0 / space.prior**2)
     for joint, (jacobian, members) in enumerate(zip(near.jacobian, near.active, strict=True)):
-        for channel in range(2 if near.residuals.has_effort else 1):
-            weight = 1.0 / (mse[channel, joint] * rows[channel, joint])
+        for channel in np.flatnonzero(near.residuals.told[:, joint]):
             derivative = jacobian[:, channel]
-            matrix[np.ix_(members, members)] += weight * derivative @ derivative.T
-            gradient[members] += weight * derivative @ near.residuals.error[0, channel, joint].astype(float)
+            matrix[np.ix_(members, members)] += weight[channel, joint] * derivative @ derivative.T
     return gradient, matrix
+
+
+def pull(near: Linearization, weight: np.ndarray, error: np.ndarray, count: int) -> np.ndarray:
+    """Gradient (P,), P = count, of half the squares of errors (2, J, T) with weights (2, J)."""
+    gradient = np.zeros(count)
+    for joint, (jacobian, members) in enumerate(zip(near.jacobian, near.active, strict=True)):
+        for channel in np.flatnonzero(near.residuals.told[:, joint]):
+            gradient[members] += weight[channel, joint] * jacobian[:, channel] @ error[channel, joint].astype(float)
+    return gradient
 
 
 class GaussNewton:
@@ -115,7 +122,7 @@ class GaussNewton:
         near = linearize(problem, self.x)
         if not np.isfinite(near.residuals.mse).all():
             raise UserError(f"log {problem.log.name!r}: the robot that gauss_newton starts from does not stay finite")
-        rows = np.full(near.residuals.mse[0].shape, ROWS_PER_SAMPLE)
+        rows = np.full(near.residuals.mse[0].shape, problem.rows_per_sample)
         gradient, matrix = normal_equations(space, near, rows, self.x)
         trials = np.repeat(self.x[None], len(DAMPINGS), axis=0)
         for block in space.blocks:

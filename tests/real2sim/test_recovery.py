@@ -36,7 +36,7 @@ def test_a_simulated_robot_follows_the_commands_of_a_log():
 def test_constants_of_a_simulated_robot_are_recovered():
     stages = [SearchSettings("gauss_newton", 6), SearchSettings("gauss_newton", 2, timestep=0.005)]
     space = settings.build(Real2SimSettings, OmegaConf.load(cfg_dir() / "real2sim" / "default.yaml")).space
-    recovered = recover(
+    recovered, _ = recover(
         ROBOT, make_log(ROBOT), SimulatedRobotSettings(3, backlash=0.0), Real2SimSettings(space, stages)
     )
     assert {each.seed for each in recovered} == {3}
