@@ -1,8 +1,9 @@
 """Fit the simulator to a log of the real robot: constants that reproduce it, and how sure they are.
 
-Writes `tuned.yaml`, which trains with `robot.tuned=<path>`, the sets that random search ranked in the middle and last
-(`median.yaml`, `worst.yaml`), `parameters.csv` with intervals, `curve.csv`, `result.json` and `report.html`. Ctrl-C or
-a crash loses at most one step: go on with `resume=<run folder>`.
+Writes `tuned.yaml`, which trains with `robot.tuned=<path>`, `parameters.csv` with intervals, `joints.csv` with errors
+joint by joint, `curve.csv`, `result.json` and `report.html`; with random search beside the fit (`random_budget`) also
+the sets that it ranked in the middle and last, `median.yaml` and `worst.yaml`. Ctrl-C or a crash loses a step at most:
+go on with `resume=<run folder>`.
 """
 
 from __future__ import annotations
@@ -11,21 +12,23 @@ import logging
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from dexsim import settings
 from dexsim.backends import BackendSettings
-from dexsim.errors import UserError, require
+from dexsim.errors import UserError, one_line, require
 from dexsim.robots import RobotSpec, constants, load_robot
 from dexsim.runs import RunFolder, atomic_write
 from real2sim import report, throughput
-from real2sim.confidence import assess
-from real2sim.fit import Fit
+from real2sim.confidence import AT_BOUND, assess
+from real2sim.fit import Fit, read_state
 from real2sim.joint_log import JointLog
 from real2sim.judgement import judge
 from real2sim.log import load_log
@@ -108,7 +111,9 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
         values = _resumed(values, run)
     if values.get("log") is None:
         raise UserError("log is missing: add log=<file>, or resume=<run folder>")
+    settings.build(AutotuneSettings, values)  # refuses what cannot be, before anything is made of it
     options = settings.build(AutotuneSettings, _from_anywhere(values, run))
+    _log.info("in %s; resume=<that folder> goes on with a killed fit", run.path)
     try:
         autotune(options, run)
     except KeyboardInterrupt:
@@ -171,7 +176,7 @@ def _absolute(path: object) -> str:
 
 def _resumed(values: Mapping[str, Any], run: RunFolder) -> dict[str, Any]:
     """The config of the run to go on with, whose states are copied into the new folder."""
-    folder = Path(str(values["resume"]))
+    folder = _run_folder(Path(str(values["resume"])))
     given = sorted(run.given - {"resume", "name", "runs_dir"})
     if given:
         raise UserError(f"{', '.join(given)} cannot be given with resume={folder}, which goes on with its own config")
@@ -179,12 +184,29 @@ def _resumed(values: Mapping[str, Any], run: RunFolder) -> dict[str, Any]:
         if not (folder / name).is_file():
             raise UserError(f"resume = {str(folder)!r}: nothing to go on with: it has no {name}")
     known = {item.name for item in fields(AutotuneSettings)}
-    old = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
-    config = {str(key): value for key, value in dict(old or {}).items() if key in known}  # pyright: ignore
-    for name in (FIT, RANDOM):
-        if (folder / name).is_file():
-            shutil.copy(folder / name, run.path / name)
+    config = {str(key): value for key, value in _read_config(folder / "config.yaml").items() if key in known}
+    states = [name for name in (FIT, RANDOM) if (folder / name).is_file()]
+    for name in states:
+        read_state(folder / name)  # before the first of them is in the new folder
+    for name in states:
+        shutil.copy(folder / name, run.path / name)
     return config
+
+
+def _run_folder(path: Path) -> Path:
+    """A run folder, or the newest in a folder of them."""
+    runs = sorted(path.glob(f"*/{FIT}"))  # run folders are named by their time
+    return runs[-1].parent if runs else path
+
+
+def _read_config(path: Path) -> dict[Any, Any]:
+    try:
+        old = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path}: not a config ({one_line(error)})") from None
+    if not isinstance(old, dict) or "log" not in old:
+        raise UserError(f"{path}: not the config of a fit: it has no log")
+    return old
 
 
 def _logs(options: AutotuneSettings, robot: RobotSpec) -> tuple[JointLog, list[JointLog]]:
@@ -206,7 +228,8 @@ def _logs(options: AutotuneSettings, robot: RobotSpec) -> tuple[JointLog, list[J
             require(len(shared) > 0, "heldout", path, f"logs with a joint that moves in {log.name}")
         return log, heldout
     cut = log.time[0] + (1 - HELDOUT_SHARE) * log.duration
-    return log.part(0.0, cut), [log.part(cut, log.duration + 1.0)]
+    first, last = log.part(0.0, cut), log.part(cut, log.duration + 1.0)
+    return replace(first, name=f"{log.name}, first {cut:.0f} s"), [replace(last, name=f"{log.name}, the rest")]
 
 
 def _describe(log: JointLog, heldout: list[JointLog], space: SearchSpace) -> str:
@@ -244,5 +267,16 @@ def _print_table(outcome: Outcome) -> None:
     tuned, nominal = (outcome.error(name, "fit") for name in (TUNED, NOMINAL))
     if not tuned < nominal:
         _log.warning("the fit failed: %.3g rad^2 on its own log, the nominal robot has %.3g", tuned, nominal)
+    bound = [
+        p.name
+        for p, reason in zip(outcome.problem.space.parameters, outcome.confidence.reasons, strict=True)
+        if reason == AT_BOUND
+    ]
+    if bound:
+        _log.warning("at a bound of its search: %s", ", ".join(bound))
+    if any(name.startswith("joint_delay/") for name in bound):
+        _log.warning("a delay at its bound: the clocks of commands and measurements may differ; see clock_offset")
+    for joint in outcome.astray:
+        _log.warning("%s is not reproduced: %.3g rad rms; what it alone tells is not determined", *joint)
     determined = outcome.confidence.determined
     _log.info("%d of %d parameters are determined; fit in %.0f s", determined.sum(), len(determined), outcome.took)

@@ -16,6 +16,7 @@ EXPLAINED, FEWEST = 0.98, 10
 # How much a clock that is later by 1 s is worth, where one that explains one command less well by 1 s costs 1.
 LATER = 0.5
 ROUNDING_S = 1e-6
+LATE_SHARE = 0.05  # of a period
 
 
 def sent_times(time: np.ndarray, command: np.ndarray) -> np.ndarray:
@@ -33,23 +34,23 @@ def sent_times(time: np.ndarray, command: np.ndarray) -> np.ndarray:
     after, until = time[new - 1], time[new]
     whole = until - after <= MISSING * usual
     sent = np.where(whole, until, (after + usual + until) / 2)
-    clock = _clock(after[whole], until[whole])
+    clock = _clock(after[whole], until[whole], float(np.median(np.diff(until)))) if len(new) > FEWEST else None
     if clock is not None:
         start, period = clock
-        tick = start + period * np.floor((until - start + ROUNDING_S) / period)
-        sent = np.where(tick > after + ROUNDING_S, np.minimum(tick, until), sent)
+        # It may be late by what no row has told: a command that is there just before its tick came with its row.
+        tick = start + period * np.floor((until - start) / period + LATE_SHARE)
+        sent = np.where(tick > after + ROUNDING_S, np.minimum(tick, until), until)
     times[new] = sent
     return times
 
 
-def _clock(after: np.ndarray, until: np.ndarray) -> tuple[float, float] | None:
+def _clock(after: np.ndarray, until: np.ndarray, period: float) -> tuple[float, float] | None:
     """First tick and period in s of a clock that ticks between `after` and `until`, (n,) each; None if none does.
 
-    Of all that do, the latest: commands that come with their rows stay where they are.
+    Of all that do, the latest: commands that come with their rows stay where they are. `period` is its, roughly.
     """
     if len(until) < FEWEST:
         return None
-    period = float(np.median(np.diff(until)))
     count = np.append(0.0, np.cumsum(np.round(np.diff(until) / period)))
     start, period = _line(count, after, until)
     tick = start + period * count

@@ -31,6 +31,9 @@ REPRODUCED, REPRODUCED_RAD = 0.05, 3e-3
 # in steps of 2 ms; for positive parameters of the logarithm.
 MODEL_ERROR = 0.06
 MODEL_ERRORS = {"joint_delay": 1.5e-3, "joint_bias": 1e-4, "link_gravity_compensation": 0.015, "link_mass": 0.1}
+# Nothing at all is known.
+WIDE = 1e3
+AT_BOUND = "at a bound"
 # Correlation is summed up to this lag, s.
 LONGEST_LAG_S = 5.0
 # Errors of physics steps are at least halved with the steps: what is left is as much as what changes, or less.
@@ -46,12 +49,14 @@ class Confidence:
         reasons: why a parameter is not determined; empty where it is.
         sensitivity: (P, J) root mean square change of a joint's position, rad, for `steps`.
         steps: (P,) 0.1 for positive parameters, that is 10%, and a hundredth of the bounds for others.
+        astray: (J,) which joints the model does not reproduce, so that nothing is known about what they tell.
     """
 
     half_width: np.ndarray
     reasons: tuple[str, ...]
     sensitivity: np.ndarray
     steps: np.ndarray
+    astray: np.ndarray
 
     @property
     def determined(self) -> np.ndarray:
@@ -76,11 +81,12 @@ def assess(problem: Problem, x: np.ndarray) -> Confidence:
     model = np.array([MODEL_ERRORS.get(p.constant, MODEL_ERROR if p.is_log else 0.0) for p in space.parameters])
     step = STEP_ERROR * _step_error(problem, x, near, matrix)
     noise, left = _half_widths(_sandwich(matrix, spread), residual), _left(space, x, gradient, matrix)
-    half_width = np.sqrt(noise**2 + model**2 + step**2 + left**2)
+    half_width = np.sqrt(np.minimum(noise, WIDE) ** 2 + model**2 + step**2 + left**2)
     from_log = _half_widths(matrix - np.diag(1.0 / space.prior**2), residual)
-    reasons = _reasons(space, x, half_width, from_log, _astray(problem, near))
+    astray = _astray(problem, near)
+    reasons = _reasons(space, x, half_width, from_log, astray)
     steps = np.array([0.1 if p.is_log else 0.01 * (p.high - p.low) for p in space.parameters])
-    return Confidence(half_width, reasons, _sensitivity(near, steps), steps)
+    return Confidence(half_width, reasons, _sensitivity(near, steps), steps, astray)
 
 
 def _sandwich(matrix: np.ndarray, spread: np.ndarray) -> np.ndarray:
@@ -168,10 +174,10 @@ def _reasons(
         widest = WIDEST if parameter.is_log else WIDEST_SHARE * min(space.prior[p], span)
         own = joints[p] if space.owner[p] < 0 else joints[p] & (np.arange(len(astray)) == space.owner[p])
         if at_bound[p]:
-            reasons.append("at a bound")
+            reasons.append(AT_BOUND)
         elif own.any():
             reasons.append(f"the model does not reproduce {space.joints[int(np.argmax(own))]}")
-        elif not from_log[p] <= 1.96 * FROM_PRIOR * space.prior[p]:
+        elif not from_log[p] <= min(1.96 * FROM_PRIOR * space.prior[p], WIDE):
             reasons.append("known from its prior only")
         elif not half_width[p] <= widest:
             reasons.append("interval too wide")

@@ -81,7 +81,7 @@ class Fit:
         identity = _identity(problem, self.stages, seed)
         self._state = _State(identity, problem.space.start.copy())
         if path.exists():
-            self._state = _read(path)
+            self._state = read_state(path)
             if self._state.identity != identity:
                 raise UserError(f"{path}: is the state of a fit of another log, or with other settings")
             _log.info("going on after %d steps of %s", len(self._state.steps), path.stem)
@@ -191,11 +191,12 @@ def _identity(problem: Problem, stages: Sequence[SearchSettings], seed: int) -> 
     )
 
 
-def _read(path: Path) -> _State:
+def read_state(path: Path) -> _State:
+    """The state of a fit; raises UserError for a file that is none."""
     try:
         state = pickle.loads(path.read_bytes())
     except Exception:  # whatever reading what is not a pickle comes to
         state = None
     if not isinstance(state, _State):
-        raise UserError(f"{path}: is no state of a fit, or is cut short; delete it to begin again")
+        raise UserError(f"{path}: is no state of a fit, or is cut short")
     return state

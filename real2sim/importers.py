@@ -69,6 +69,8 @@ def read_parquet(path: Path) -> Recording:
     table = _parquet_table(path)
     raw = table.schema.metadata or {}
     metadata = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in raw.items()}
+    # What pandas adds where a table's index was stored as well.
+    table = table.drop_columns([name for name in table.column_names if name.startswith("__index_level_")])
     return Recording(path, _columns(table, path), metadata, path.stem)
 
 
@@ -83,8 +85,11 @@ def read_csv(path: Path) -> Recording:
 
     try:
         table = csv.read_csv(path)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path.name}: not a CSV file ({one_line(error)})") from None
+        names = table.column_names
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path.name}: not a CSV file in UTF-8 ({one_line(error)})") from None
+    if len(names) == 1:
+        raise UserError(f"{path.name}: has one column only: columns must be separated by commas")
     return Recording(path, _columns(table, path), {}, path.stem)
 
 

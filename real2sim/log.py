@@ -53,7 +53,6 @@ _log = logging.getLogger(__name__)
 
 FORMAT = "1"
 UNITS = {TIME: "s", "command": "rad", "position": "rad", "velocity": "rad/s", "effort": "N m"}
-HANDS = ("fourier", "inspire")
 _ANGLES = {"rad": "rad", "radian": "rad", "radians": "rad", "deg": "deg", "degree": "deg", "degrees": "deg", "°": "deg"}
 
 
@@ -87,6 +86,7 @@ def load_log(
     log_checks.warn_odd(log, file)
     log_checks.check_lag(log, file, clock_offset)  # first: where the clocks differ, joints seem mixed up as well
     log_checks.check_labels(log, file)
+    log_checks.check_signs(log, file)
     return log
 
 
@@ -184,13 +184,7 @@ def _check_metadata(recording: Recording, robot: RobotSpec) -> None:
     """Refuses another format, and what plainly names another hand."""
     if recording.metadata.get("format", FORMAT) != FORMAT:
         raise UserError(f"{recording.path.name}: format = {recording.metadata['format']!r}: must be {FORMAT!r}")
-    text = recording.metadata.get("hand", "")
-    named = [hand for hand in HANDS if hand in text.lower()]
-    if len(named) == 1 and named[0] != robot.hand:
-        raise UserError(
-            f"{recording.path.name}: hand = {text!r}, but robot {robot.name!r} has the {robot.hand} hand; "
-            f"pass a robot with the {named[0]} hand"
-        )
+    log_checks.check_hand(recording.metadata.get("hand", ""), robot, recording.path.name)
 
 
 def _assemble(

@@ -17,6 +17,7 @@ from real2sim.joint_log import JointLog
 
 _log = logging.getLogger(__name__)
 
+HANDS = ("fourier", "inspire")
 MIN_DURATION_S = 5.0
 MAX_STEP_S = 0.5  # rows further apart tell nothing about a joint; more likely the unit is another one
 # So far beyond its limits no joint reads in rad; what fits that closely after conversion were degrees.
@@ -27,13 +28,14 @@ CHANGE_S = 0.2  # changes over that long are compared: longer than a command is 
 SEARCH_S, SEARCH_SHARE = 10.0, 0.25  # lags up to that, and that share of the log, are searched
 # A robot's lag lies in between, whatever noise does to it. Of the lags of a periodic motion, which differ by its
 # period, the one nearest to the usual one is meant.
-MIN_LAG_S, USUAL_LAG_S, MAX_LAG_S = -0.03, 0.1, 1.0
+MIN_LAG_S, USUAL_LAG_S, LONG_LAG_S, MAX_LAG_S = -0.03, 0.1, 0.35, 1.0
 PEAK_SHARE = 0.9  # a lag explains the log as well as the best one if its similarity reaches this share
 MIN_SIMILARITY = 0.5  # below, mostly noise or other joints are compared
 # A position is another joint's if it follows its own command less well, and the other one's better, than this.
 OWN_CORRELATION, OTHER_CORRELATION, MIN_DIFFERENCE = 0.8, 0.9, 0.15
 MIN_LABEL_RANGE = 0.05  # rad; smaller motions follow the arm's sag as much as their command
 LABEL_LAG_S = 0.5
+AGAINST = -0.5  # a joint with such a correlation with its command moves against it
 MAX_SAMPLED_STEP_S = 5.0  # longer gaps are shortened to it: a clock that was set must not cost memory
 
 
@@ -92,16 +94,29 @@ def check_ranges(log: JointLog, robot: RobotSpec, file: str, converted: bool) ->
             value = np.rad2deg(values[row, joint]) if converted else values[row, joint]
             where = f"{file}: row {row}: {kind} of {log.joints[joint]} = {value:.4g}"
             low, high = limits[joint]
-            fits = _excess(np.deg2rad(values[:, joint]), limits[joint]).max() <= MAX_EXCESS_CONVERTED
-            if fits and not converted:
-                raise UserError(
-                    f"{where} is far beyond its limits {low:g} .. {high:g} rad, and within them in degrees; "
-                    "pass units=deg"
-                )
-            raise UserError(f"{where} is far beyond its limits {low:g} .. {high:g} rad, in rad and in degrees")
+            where = f"{where} is far beyond its limits {low:g} .. {high:g} rad"
+            if converted or not _in_degrees(values, limits)[joint]:
+                raise UserError(f"{where}, in rad and in degrees")
+            if all(_in_degrees(each, limits).mean() >= 0.5 for each in (log.command, log.position)):
+                raise UserError(f"{where}, and within them in degrees; pass units=deg")
+            raise UserError(f"{where}, and within them in degrees, while others are in rad; convert its column")
     _warn_beyond(_excess(log.position, limits).max(axis=0), log.joints, file)
-    if converted and max(np.abs(log.position).max(), np.abs(log.command).max()) < np.deg2rad(np.pi):
-        _log.warning("%s: all values are below pi degrees; they may be in rad", file)
+    if converted:
+        _check_converted(log, file)
+
+
+def _in_degrees(values: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """(J,) which joints' values (T, J) are far beyond their limits (J, 2) in rad, and within them in degrees."""
+    in_rad, in_degrees = (_excess(each, limits).max(axis=0) for each in (values, np.deg2rad(values)))
+    return (in_rad > MAX_EXCESS) & (in_degrees <= MAX_EXCESS_CONVERTED)
+
+
+def _check_converted(log: JointLog, file: str) -> None:
+    """Refuses radians that were taken for degrees: nearly nothing moves then."""
+    for kind, values in (("command", log.command), ("position", log.position)):
+        moves = np.ptp(values, axis=0) > 0
+        if moves.any() and np.median(np.abs(values).max(axis=0)[moves]) < np.deg2rad(np.pi):
+            raise UserError(f"{file}: {kind} in degrees: most joints stay below pi of them; they must be in rad")
 
 
 def warn_odd(log: JointLog, file: str) -> None:
@@ -135,7 +150,14 @@ def check_lag(log: JointLog, file: str, clock_offset: float = 0.0) -> None:
     if not MIN_LAG_S <= lag <= MAX_LAG_S:
         how = f"lead their commands by {-lag:.2f} s" if lag < 0 else f"lag their commands by {lag:.2f} s"
         raise UserError(
-            f"{file}: positions {how}: the clocks differ; pass clock_offset={clock_offset + lag - USUAL_LAG_S:.2f}"
+            f"{file}: positions {how}: the clocks differ; where it is not known better, pass "
+            f"clock_offset={clock_offset + lag - USUAL_LAG_S:.2f}"
+        )
+    if lag > LONG_LAG_S:
+        _log.warning(
+            "%s: positions lag their commands by %.2f s, which is long; where the clocks differ, pass clock_offset",
+            file,
+            lag,
         )
 
 
@@ -166,6 +188,35 @@ def check_labels(log: JointLog, file: str) -> None:
         raise UserError(
             f"{file}: position of {log.joints[i]} follows the command of {log.joints[j]} "
             f"(correlation {mixed[i, j]:.2f}) and not its own ({own[i]:.2f}): the columns are mixed up"
+        )
+
+
+def check_signs(log: JointLog, file: str) -> None:
+    """Refuses a joint that moves against its own command while most follow theirs: the sign of one is wrong."""
+    lag, similarity = _align(log)
+    if similarity < MIN_SIMILARITY:
+        return
+    moved = np.flatnonzero(log.moved & (np.ptp(log.position, axis=0) >= MIN_LABEL_RANGE))
+    command, position, known = _sample(log, moved, FINE_RATE_HZ)
+    shift = round(lag * FINE_RATE_HZ)
+    both = np.logical_and(*_overlap(known, known, shift))
+    told, did = (_standard(values[both]) for values in _overlap(command, position, shift))
+    follows = np.einsum("tj,tj->j", told, did)
+    if len(moved) and follows.min() < AGAINST:
+        joint = log.joints[moved[int(np.argmin(follows))]]
+        raise UserError(
+            f"{file}: position of {joint} moves against its command (correlation {follows.min():.2f}): the sign of one "
+            "of them is wrong"
+        )
+
+
+def check_hand(text: str, robot: RobotSpec, file: str) -> None:
+    """Refuses words that plainly name another hand than the robot's."""
+    named = [hand for hand in HANDS if hand in text.lower()]
+    if len(named) == 1 and named[0] != robot.hand:
+        raise UserError(
+            f"{file}: hand = {text!r}, but robot {robot.name!r} has the {robot.hand} hand; "
+            f"pass a robot with the {named[0]} hand"
         )
 
 

@@ -57,6 +57,12 @@ class Outcome:
         """Names of the sets of constants that were judged."""
         return self.judged[0].names
 
+    @property
+    def astray(self) -> list[tuple[str, float]]:
+        """Joints that the model does not reproduce, and their root mean square errors on the fitted log, rad."""
+        errors = zip(self.problem.log.joints, self.judged[0].of(TUNED), self.confidence.astray, strict=True)
+        return [(joint, float(np.sqrt(error))) for joint, error, astray in errors if astray]
+
     def of(self, kind: Kind) -> tuple[Judged, ...]:
         """The log that was fitted, or those held out."""
         return self.judged[:1] if kind == "fit" else self.judged[1:]
@@ -85,6 +91,7 @@ def write_files(outcome: Outcome, base: RobotSpec, folder: Path) -> None:
         for name, share in (("median", 0.5), ("worst", 1.0)):
             _write_ranked(folder / f"{name}.yaml", base, outcome, share, {**about, "rank": name})
     atomic_write(folder / "parameters.csv", _csv(COLUMNS, parameter_rows(outcome)))
+    atomic_write(folder / "joints.csv", _csv(*joint_rows(outcome)))
     atomic_write(
         folder / "curve.csv", _csv([f.name for f in fields(Step)], [astuple(step) for step in outcome.fit.steps])
     )
@@ -110,6 +117,21 @@ def parameter_rows(outcome: Outcome) -> list[tuple[str, ...]]:
         rows.append((parameter.name, parameter.unit, *texts, status, moves, space.joints[joint]))
     rows += [(name, *[""] * 5, f"undetermined: {reason}", "", "") for name, reason in space.left_out.items()]
     return rows
+
+
+def joint_rows(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
+    """A header, and for each joint of a log a row: root mean square errors of each set, log by log, in mrad."""
+    header = ["joint", *(f"{name}: {each.log.name}" for each in outcome.judged for name in outcome.sets)]
+    joints = dict.fromkeys(joint for each in outcome.judged for joint in each.log.joints)
+    rows = []
+    for joint in joints:
+        cells = []
+        for each in outcome.judged:
+            known = joint in each.log.joints
+            at = each.log.joints.index(joint) if known else 0
+            cells += [f"{1e3 * np.sqrt(mse[at]):.4g}" if known else "" for mse in each.mse]
+        rows.append([joint, *cells])
+    return header, rows
 
 
 def record(outcome: Outcome, run: RunFolder) -> None:

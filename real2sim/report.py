@@ -10,13 +10,13 @@ import numpy as np
 
 from dexsim import __version__, page
 from real2sim.judgement import Judged
-from real2sim.outcome import COLUMNS, NOMINAL, TUNED, Outcome, parameter_rows
+from real2sim.outcome import COLUMNS, NOMINAL, TUNED, Outcome, joint_rows, parameter_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WINDOW_S = 12.0
-COLOURS = {NOMINAL: "#bbbbbb", TUNED: "#d62728", "random search": "#9467bd"}
+COLOURS = {NOMINAL: "#1f77b4", TUNED: "#d62728", "random search": "#9467bd"}
 
 
 def write_report(path: Path, outcome: Outcome) -> None:
@@ -38,10 +38,11 @@ def write_report(path: Path, outcome: Outcome) -> None:
         page.image(_joint_errors(outcome), "error of each joint"),
         "<h2>Search</h2>",
         page.image(_curve(outcome), "error while searching"),
-        *_sections(outcome),
         "<h2>Parameters</h2>" + _account(outcome),
         page.image(_sensitivity(outcome), "sensitivity of joints to parameters"),
-        page.table([name.replace("_", " ") for name in COLUMNS], parameter_rows(outcome)),
+        _folded("All parameters", page.table([x.replace("_", " ") for x in COLUMNS], parameter_rows(outcome))),
+        _folded("Root mean square error of each joint, mrad", page.table(*joint_rows(outcome))),
+        *_sections(outcome),
     ]
     page.write_page(path, f"Real to sim: {log.name}", parts)
 
@@ -64,7 +65,14 @@ def _account(outcome: Outcome) -> str:
         "the log, the prior, and what physics steps and the model are off by, which is most of them. The last columns "
         "say how far the position of the joint that it moves most changes, for 10% of a positive parameter or a "
         "hundredth of the bounds of another.</p>"
+    ) + "".join(
+        f"<p><b>{html.escape(joint)} is not reproduced: {1e3 * error:.3g} mrad.</b></p>"
+        for joint, error in outcome.astray
     )
+
+
+def _folded(title: str, text: str) -> str:
+    return f"<details><summary>{title}</summary>{text}</details>"
 
 
 def _joint_errors(outcome: Outcome) -> bytes:

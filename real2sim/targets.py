@@ -15,6 +15,7 @@ from dexsim.errors import UserError
 from dexsim.robots import RobotSpec
 from dexsim.runs import atomic_path
 from real2sim.importers import TIME, read_parquet
+from real2sim.log_checks import check_hand
 
 _COMMAND = "command."
 # Of targets that went through a file in single precision, rad.
@@ -120,9 +121,7 @@ def load_targets(path: str | Path, robot: RobotSpec) -> Targets:
     if not path.is_file():
         raise UserError(f"targets = {str(path)!r}: no such file; expected a Parquet file")
     recording = read_parquet(path)
-    hand = recording.metadata.get("hand", robot.hand)
-    if hand != robot.hand:
-        raise UserError(f"{path.name}: hand = {hand!r}, but robot {robot.name!r} has the {robot.hand} hand")
+    check_hand(recording.metadata.get("hand", ""), robot, path.name)
     _check_units(path.name, recording.metadata.get("units"))
     for name in (TIME, *(_COMMAND + joint for joint in robot.commands)):
         if name not in recording.columns:

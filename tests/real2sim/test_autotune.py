@@ -125,7 +125,7 @@ def test_a_killed_run_goes_on(logs: Path, done: Path, monkeypatch: pytest.Monkey
         with pytest.raises(KeyboardInterrupt):
             cli.run("autotune", [*overrides, "name=killed"])
     folder = next((logs / "autotune" / "killed").iterdir())
-    resumed = cli.run("autotune", [f"resume={folder}", f"runs_dir={logs}", "name=resumed"])
+    resumed = cli.run("autotune", [f"resume={folder.parent}", f"runs_dir={logs}", "name=resumed"])
     assert (resumed / "parameters.csv").read_text() == (done / "parameters.csv").read_text()
 
 
@@ -137,6 +137,7 @@ def test_a_killed_run_goes_on(logs: Path, done: Path, monkeypatch: pytest.Monkey
         (["log=x.parquet", "real2sim.stages=[]"], "error: real2sim.stages = []: must be one or more"),
         (["log=x.parquet", "real2sim.stages=[{method: magic, steps: 1}]"], "error: real2sim.stages"),
         (["log=x.parquet", "random_budget=-1"], "error: random_budget = -1.0"),
+        (["log=x.parquet", "heldout=3"], "error: heldout"),
         ([], "error: log is missing: add log=<file>"),
         (["resume=no_such_folder"], "error: resume = 'no_such_folder': nothing to go on with: it has no config.yaml"),
         (
@@ -169,6 +170,28 @@ def test_logs_that_nothing_can_be_judged_by_get_one_line(logs: Path, capsys: pyt
         assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("content", [b"a: [", b"", b"seed: 1"])
+def test_a_config_that_cannot_be_read_gets_one_line(
+    content: bytes, done: Path, logs: Path, capsys: pytest.CaptureFixture[str]
+):
+    broken = logs / "broken"
+    broken.mkdir(exist_ok=True)
+    (broken / "fit.pkl").write_bytes((done / "fit.pkl").read_bytes())
+    (broken / "config.yaml").write_bytes(content)
+    assert cli.main(["autotune", f"resume={broken}", f"runs_dir={logs / 'wrong'}"]) == 2
+    error = capsys.readouterr().err
+    assert f"{broken / 'config.yaml'}: not " in error
+    assert error.count("\n") == 1
+
+
+def test_errors_are_written_joint_by_joint(done: Path):
+    with (done / "joints.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["joint"]: row for row in csv.DictReader(file)}
+    assert set(rows) == set(JOINTS)
+    for log in ("log", "other"):
+        assert float(rows[ELBOW][f"tuned: {log}"]) < 0.2 * float(rows[ELBOW][f"nominal: {log}"])
+
+
 @pytest.mark.parametrize("content", [b"", b"not a state", b"cut"])
 def test_a_state_that_cannot_be_read_gets_one_line(
     content: bytes, done: Path, logs: Path, capsys: pytest.CaptureFixture[str]
@@ -180,7 +203,7 @@ def test_a_state_that_cannot_be_read_gets_one_line(
     (broken / "config.yaml").write_bytes((done / "config.yaml").read_bytes())
     assert cli.main(["autotune", f"resume={broken}", f"runs_dir={logs}"]) == 2
     error = capsys.readouterr().err
-    assert "is no state of a fit, or is cut short" in error
+    assert f"{broken / 'fit.pkl'}: is no state of a fit, or is cut short" in error
     assert error.count("\n") == 1
 
 

@@ -60,7 +60,7 @@ def test_gauss_newton_recovers_what_the_log_determines(log: JointLog, tmp_path: 
     for p, parameter in enumerate(task.space.parameters):
         error = abs(fit.x[p] - truth(task.space)[p])
         near = 0.05 if parameter.is_log else 2e-4
-        assert not confidence.determined[p] or error <= max(near, confidence.half_width[p]), parameter.name
+        assert not confidence.determined[p] or error <= near, parameter.name
     # The start is far off, so this says something.
     assert (
         task.residuals(fit.x[None]).position_mse()[0] < 1e-3 * task.residuals(task.space.start[None]).position_mse()[0]

@@ -17,7 +17,7 @@ from dexsim.joint_messages import JointMessage, MessageWriter, decode, encode
 from real2sim.importers import GR1_HAND
 from real2sim.joint_log import JointLog
 from real2sim.log import load_log, save_log
-from tests.real2sim.logged import ROBOT, columns_of, make_log
+from tests.real2sim.logged import ROBOT, columns_of, make_log, write_columns
 
 FULL = make_log(hz=20, noise=0)
 ARM = make_log(ROBOT.arm_joints("left"))
@@ -281,6 +281,25 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text("time_s,time_s\n0,0\n")
     assert refusal(path) == "log.csv: column 'time_s' is there twice"
+
+
+def test_columns_that_pandas_adds_are_passed_over(tmp_path: Path) -> None:
+    columns = columns_of(make_log(ROBOT.commands[:7]))
+    path = write_columns(tmp_path / "log.parquet", {**columns, "__index_level_0__": np.arange(len(columns["time_s"]))})
+    assert load_log(path, ROBOT).joints == ROBOT.commands[:7]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"time_s;command.left_elbow_pitch_joint\n0.0;0.1\n", "columns must be separated by commas"),
+        ("time_s,Gelenkstärke\n0.0,0.1\n".encode("latin-1"), "not a CSV file in UTF-8"),
+    ],
+)
+def test_csv_files_of_another_kind_are_refused(tmp_path: Path, content: bytes, expected: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(content)
+    assert expected in refusal(path)
 
 
 def test_csv_cells_without_a_number_are_named(tmp_path: Path) -> None:

@@ -194,9 +194,20 @@ def test_degrees_that_are_called_rad_are_refused_with_a_hint(tmp_path: Path) -> 
     assert "command of left_shoulder_" in line and "within them in degrees" in line and "units=deg" in line
 
 
-def test_rad_that_are_called_degrees_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    load_log(write_columns(tmp_path / "log.parquet", columns_of(FEW), units="deg"), ROBOT)
-    assert "may be in rad" in caplog.text
+def test_rad_that_are_called_degrees_are_refused(tmp_path: Path) -> None:
+    line = refusal(write_columns(tmp_path / "log.parquet", columns_of(FEW), units="deg"))
+    assert "command in degrees: most joints stay below pi of them" in line
+
+
+@pytest.mark.parametrize(("kind", "joints"), [("position", slice(None)), ("command", slice(None)), ("position", [1])])
+def test_degrees_beside_rad_are_refused_without_wrong_advice(tmp_path: Path, kind: str, joints: Any) -> None:
+    """What converts all of them would spoil those that were right."""
+    values = getattr(ARM, kind).copy()
+    values[:, joints] = np.rad2deg(values[:, joints])
+    path = saved(tmp_path, replace(ARM, **{kind: values}))
+    line = refusal(path)
+    assert f"{kind} of right_" in line and "while others are in rad" in line
+    assert "must be in rad" in refusal(path, units="deg")
 
 
 def in_degrees(log: JointLog) -> JointLog:
@@ -350,7 +361,29 @@ def test_joints_that_were_told_the_same_may_answer_alike(tmp_path: Path) -> None
     assert read.moved.all()
 
 
+@pytest.mark.parametrize("kind", ["position", "command"])
+def test_a_joint_whose_sign_is_wrong_is_named(tmp_path: Path, kind: str) -> None:
+    values = getattr(ARM, kind).copy()
+    values[:, 3] *= -1
+    line = refusal(saved(tmp_path, replace(ARM, **{kind: values})))
+    assert f"position of {ARM.joints[3]} moves against its command (correlation -0.9" in line
+
+
 # --- clocks
+
+
+def test_missing_rows_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    load_log(saved(tmp_path, keep(ARM, np.delete(np.arange(len(ARM.time)), [50, 51, 200]))), ROBOT)
+    assert "rows are 0.02 s apart, but up to 0.06 s" in caplog.text
+
+
+def test_an_effort_that_is_always_the_same_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert ARM.effort is not None
+    effort = ARM.effort.copy()
+    effort[:, 2] = 0.0
+    read = load_log(saved(tmp_path, replace(ARM, effort=effort)), ROBOT)
+    assert read.effort_told.tolist() == [True, True, False, True, True, True, True]
+    assert f"effort is left out where it is always the same: {ARM.joints[2]}" in caplog.text
 
 
 @pytest.mark.parametrize("lead", [0.3, 0.8])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dexsim.errors import UserError
-from dexsim.robots import labels, with_constants
+from dexsim.robots import constants, labels, with_constants
 from real2sim.space import FreeSettings, SearchSpace, Tie
 from tests.real2sim.replayed import ROBOT
 
@@ -85,12 +85,59 @@ def test_parameters_of_a_colour_move_different_joints():
         ({"joint_delay": FreeSettings((0.01, 0.1), start=0.2)}, "start 0.2 of .* must lie within 0.01 to 0.1 s"),
         ({"joint_damping": FreeSettings((0.1, 10.0), only=("no_such",))}, "only: 'no_such' fits nothing"),
         ({"joint_damping": FreeSettings((-1.0, 10.0))}, "bounds.*factors above 0"),
+        (
+            {"joint_origin": FreeSettings((-0.01, 0.01), "mirror")},
+            "share one value by tie=mirror, and must start alike",
+        ),
         ({"joint_friction": FreeSettings((0.1, 10.0), "side", {"[LR]_*": 0.02, "*": 0.3})}, "must start alike"),
     ],
 )
 def test_bad_spaces_are_refused(free: dict[str, FreeSettings], message: str):
     with pytest.raises(UserError, match=message):
         make(free)
+
+
+@pytest.mark.parametrize("hands", [True, False])
+def test_what_a_hand_weighs_is_told_by_its_arm(hands: bool):
+    """Also where no finger moved, or was logged: half a kilogram that nobody carries would bend every constant."""
+    free = {"link_gravity_compensation": FreeSettings((0.0, 1.5), "part", start=0.8)}
+    joints = ROBOT.commands[:13] if hands else ROBOT.commands[:7]
+    space = make(free, joints)
+    assert [p.label for p in space.parameters] == ["left_arm", "left_hand"]
+    of_hand = space.parameters[1].joints
+    assert of_hand.all()
+    assert space.parameters[0].joints.tolist() == [True] * 7 + [False] * (len(joints) - 7)
+    values = space.constants(space.start)["link_gravity_compensation"]
+    assert values.tolist() == [0.8] * len(values)  # the right side too, though nothing tells
+
+
+def test_a_joint_that_rests_takes_what_its_part_shares():
+    moved = np.array([True] * 5 + [False] + [True])
+    free = {
+        "joint_delay": FreeSettings((0.0, 0.2), "part", start=0.02),
+        "joint_lag": FreeSettings((0.1, 9), start=0.03),
+    }
+    space = SearchSpace(ROBOT, free, ROBOT.commands[:7], moved)
+    assert not space.parameters[0].joints[5]
+    values = space.constants(space.high)
+    assert values["joint_delay"][:7].tolist() == [0.2] * 7
+    assert values["joint_lag"][5] == pytest.approx(0.03)
+    assert space.left_out[f"joint_lag/{ROBOT.commands[5]}"] == "never moved"
+
+
+def test_tied_constants_that_differ_share_a_factor():
+    space = make({"joint_stiffness": FreeSettings((0.5, 2.0), "side")})
+    own = np.array([joint.stiffness for joint in _joints()])
+    assert space.constants(space.start)["joint_stiffness"] == pytest.approx(own)
+    assert space.constants(space.high)["joint_stiffness"] == pytest.approx(2 * own)
+
+
+def test_places_have_bounds_around_their_own():
+    space = make({"link_com": FreeSettings((-0.02, 0.02), only=("left_lower_arm_pitch_link.*",))})
+    own = constants(ROBOT)["link_com"]
+    change = space.constants(space.high)["link_com"] - own
+    assert np.flatnonzero(change).size == 3
+    assert change[change != 0] == pytest.approx([0.02] * 3)
 
 
 def test_a_space_without_a_joint_that_moved_is_refused():
@@ -105,9 +152,15 @@ def test_a_start_goes_by_joint_also_where_joints_are_tied():
     assert starts["elbow_pitch_joint"] == 0.3
 
 
-def test_a_factor_on_inertia_is_among_the_constants():
-    space = make({"link_inertia": FreeSettings((0.1, 10.0), only=("left_hand_yaw_link",))})
-    assert space.constants(space.high)["link_inertia"].max() == pytest.approx(10.0)
+def test_a_factor_on_inertia_is_among_the_constants_and_counts_once():
+    link = "left_hand_yaw_link"
+    space = make({"link_inertia": FreeSettings((0.1, 10.0), start=2.0, only=(link,))})
+    assert space.constants(space.high)["link_inertia"].max() == pytest.approx(20.0)
+    heavy = next(item for item in space.robot.links if item.name == link)
+    own = next(item for item in ROBOT.links if item.name == link)
+    assert heavy.inertia == pytest.approx(2 * np.array(own.inertia))
+    again = with_constants(space.robot, constants(space.robot))
+    assert next(item for item in again.links if item.name == link).inertia == pytest.approx(heavy.inertia)
 
 
 def _joints() -> list:
