@@ -34,7 +34,7 @@ def sent_times(time: np.ndarray, command: np.ndarray) -> np.ndarray:
     after, until = time[new - 1], time[new]
     whole = until - after <= MISSING * usual
     sent = np.where(whole, until, (after + usual + until) / 2)
-    clock = _clock(after[whole], until[whole], float(np.median(np.diff(until)))) if len(new) > FEWEST else None
+    clock = _clock(after[whole], until[whole], _period(until)) if len(new) > FEWEST else None
     if clock is not None:
         start, period = clock
         # It may be late by what no row has told: a command that is there just before its tick came with its row.
@@ -42,6 +42,12 @@ def sent_times(time: np.ndarray, command: np.ndarray) -> np.ndarray:
         sent = np.where(tick > after + ROUNDING_S, np.minimum(tick, until), until)
     times[new] = sent
     return times
+
+
+def _period(until: np.ndarray) -> float:
+    """Mean time between new commands, roughly, without those between which one was missed."""
+    steps = np.diff(until)
+    return float(steps[steps <= MISSING * np.median(steps)].mean())
 
 
 def _clock(after: np.ndarray, until: np.ndarray, period: float) -> tuple[float, float] | None:

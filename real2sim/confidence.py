@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dexsim.backends.base import TIMESTEPS
 from real2sim.problem import FLOOR, Problem
 from real2sim.search.gauss_newton import Linearization, linearize, normal_equations, pull
 from real2sim.space import SearchSpace
@@ -36,8 +37,8 @@ WIDE = 1e3
 AT_BOUND = "at a bound"
 # Correlation is summed up to this lag, s.
 LONGEST_LAG_S = 5.0
-# Errors of physics steps are at least halved with the steps: what is left is as much as what changes, or less.
-STEP_ERROR = 2.0
+# Errors of physics steps fall with their length, or faster: by how much of what they are when they fall as little.
+STEP_ERROR = 1.0
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,11 @@ def _sandwich(matrix: np.ndarray, spread: np.ndarray) -> np.ndarray:
 
 
 def _step_error(problem: Problem, x: np.ndarray, near: Linearization, matrix: np.ndarray) -> np.ndarray:
-    """(P,) how far a fit in physics steps of half the size would lie from x, to first order."""
-    finer = problem.part(None, problem.settings.timestep / 2).residuals(x[None])
-    change = finer.error[0] - near.residuals.error[0]
+    """(P,) how far a fit in infinitely short physics steps would lie from x, to first order."""
+    step = problem.settings.timestep
+    other = max(step / 2, TIMESTEPS[0]) if step > TIMESTEPS[0] else 2 * step
+    changed = problem.part(None, other).residuals(x[None])
+    change = (changed.error[0] - near.residuals.error[0]) * (step / (step - other))
     if not np.isfinite(change).all():
         return np.full(len(x), np.inf)
     mse = np.maximum(near.residuals.mse[0], FLOOR[:, None])
@@ -149,7 +152,7 @@ def _sensitivity(near: Linearization, steps: np.ndarray) -> np.ndarray:
 def _astray(problem: Problem, near: Linearization) -> np.ndarray:
     """(J,) which joints the model does not reproduce."""
     spread = problem.log.position[problem.rows].std(axis=0)
-    return np.sqrt(near.residuals.mse[0, 0]) > np.maximum(REPRODUCED * spread, REPRODUCED_RAD)
+    return problem.log.moved & (np.sqrt(near.residuals.mse[0, 0]) > np.maximum(REPRODUCED * spread, REPRODUCED_RAD))
 
 
 def _left(space: SearchSpace, x: np.ndarray, gradient: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -167,15 +170,16 @@ def _reasons(
     space: SearchSpace, x: np.ndarray, half_width: np.ndarray, from_log: np.ndarray, astray: np.ndarray
 ) -> tuple[str, ...]:
     """Why each parameter is not determined; empty where it is."""
-    at_bound, joints = _at_bound(space, x), space.joint_mask & astray
+    at_bound = _at_bound(space, x)
     reasons = []
     for p, parameter in enumerate(space.parameters):
         span = space.high[p] - space.low[p]
         widest = WIDEST if parameter.is_log else WIDEST_SHARE * min(space.prior[p], span)
-        own = joints[p] if space.owner[p] < 0 else joints[p] & (np.arange(len(astray)) == space.owner[p])
+        # What several joints tell is told by those that are reproduced: each counts by what it leaves unexplained.
+        own = space.joint_mask[p] if space.owner[p] < 0 else np.arange(len(astray)) == space.owner[p]
         if at_bound[p]:
             reasons.append(AT_BOUND)
-        elif own.any():
+        elif astray[own].all():
             reasons.append(f"the model does not reproduce {space.joints[int(np.argmax(own))]}")
         elif not from_log[p] <= min(1.96 * FROM_PRIOR * space.prior[p], WIDE):
             reasons.append("known from its prior only")

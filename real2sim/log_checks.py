@@ -36,6 +36,8 @@ OWN_CORRELATION, OTHER_CORRELATION, MIN_DIFFERENCE = 0.8, 0.9, 0.15
 MIN_LABEL_RANGE = 0.05  # rad; smaller motions follow the arm's sag as much as their command
 LABEL_LAG_S = 0.5
 AGAINST = -0.5  # a joint with such a correlation with its command moves against it
+SCALE_ERROR = 0.3  # of the logarithm, by which a ratio may be off that is taken for degrees beside rad
+CLEAR_RANGE = 0.3  # what moves by more and stays within its limits in rad is not in degrees
 MAX_SAMPLED_STEP_S = 5.0  # longer gaps are shortened to it: a clock that was set must not cost memory
 
 
@@ -97,7 +99,9 @@ def check_ranges(log: JointLog, robot: RobotSpec, file: str, converted: bool) ->
             where = f"{where} is far beyond its limits {low:g} .. {high:g} rad"
             if converted or not _in_degrees(values, limits)[joint]:
                 raise UserError(f"{where}, in rad and in degrees")
-            if all(_in_degrees(each, limits).mean() >= 0.5 for each in (log.command, log.position)):
+            if all(
+                _in_degrees(each, limits).sum() > _in_rad(each, limits).sum() for each in (log.command, log.position)
+            ):
                 raise UserError(f"{where}, and within them in degrees; pass units=deg")
             raise UserError(f"{where}, and within them in degrees, while others are in rad; convert its column")
     _warn_beyond(_excess(log.position, limits).max(axis=0), log.joints, file)
@@ -111,12 +115,16 @@ def _in_degrees(values: np.ndarray, limits: np.ndarray) -> np.ndarray:
     return (in_rad > MAX_EXCESS) & (in_degrees <= MAX_EXCESS_CONVERTED)
 
 
+def _in_rad(values: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """(J,) which joints' values (T, J) plainly move, and stay within their limits (J, 2) in rad or nearly."""
+    return (_excess(values, limits).max(axis=0) <= MAX_EXCESS_CONVERTED) & (np.ptp(values, axis=0) > CLEAR_RANGE)
+
+
 def _check_converted(log: JointLog, file: str) -> None:
-    """Refuses radians that were taken for degrees: nearly nothing moves then."""
+    """Refuses radians that were taken for degrees: nothing moves then."""
     for kind, values in (("command", log.command), ("position", log.position)):
-        moves = np.ptp(values, axis=0) > 0
-        if moves.any() and np.median(np.abs(values).max(axis=0)[moves]) < np.deg2rad(np.pi):
-            raise UserError(f"{file}: {kind} in degrees: most joints stay below pi of them; they must be in rad")
+        if np.abs(values).max() < np.deg2rad(np.pi):
+            raise UserError(f"{file}: {kind} in degrees: all of them are below pi; they must be in rad")
 
 
 def warn_odd(log: JointLog, file: str) -> None:
@@ -191,23 +199,38 @@ def check_labels(log: JointLog, file: str) -> None:
         )
 
 
-def check_signs(log: JointLog, file: str) -> None:
-    """Refuses a joint that moves against its own command while most follow theirs: the sign of one is wrong."""
-    lag, similarity = _align(log)
-    if similarity < MIN_SIMILARITY:
+def check_followers(log: JointLog, file: str) -> None:
+    """Refuses joints that move against their command, or 57 times as far or little, where most follow theirs."""
+    (lag, similarity), (lag_of_any, any_sign) = _align(log), _align(log, any_sign=True)
+    # Of a periodic motion half a period later is as like as its opposite.
+    lag = lag if similarity > PEAK_SHARE * any_sign else lag_of_any
+    spans = np.sort([np.ptp(values, axis=0) for values in (log.command, log.position)], axis=0)
+    moved = np.flatnonzero(log.moved & (spans[1] >= MIN_LABEL_RANGE))
+    if not len(moved):
         return
-    moved = np.flatnonzero(log.moved & (np.ptp(log.position, axis=0) >= MIN_LABEL_RANGE))
     command, position, known = _sample(log, moved, FINE_RATE_HZ)
     shift = round(lag * FINE_RATE_HZ)
     both = np.logical_and(*_overlap(known, known, shift))
-    told, did = (_standard(values[both]) for values in _overlap(command, position, shift))
-    follows = np.einsum("tj,tj->j", told, did)
-    if len(moved) and follows.min() < AGAINST:
-        joint = log.joints[moved[int(np.argmin(follows))]]
+    told, did = (values[both] for values in _overlap(command, position, shift))
+    follows = np.einsum("tj,tj->j", _standard(told), _standard(did))
+    if np.median(np.abs(follows)) < OWN_CORRELATION:
+        return
+    wrong = np.flatnonzero((follows < AGAINST) & (spans[0, moved] >= MIN_LABEL_RANGE))
+    if len(wrong):
+        others = f", as do {len(wrong) - 1} others," if len(wrong) > 1 else ""
         raise UserError(
-            f"{file}: position of {joint} moves against its command (correlation {follows.min():.2f}): the sign of one "
-            "of them is wrong"
+            f"{file}: position of {log.joints[moved[wrong[0]]]}{others} moves against its command (correlation "
+            f"{follows[wrong[0]]:.2f}): the sign of one of them is wrong"
         )
+    scale = np.where(follows > OTHER_CORRELATION, did.std(axis=0) / np.maximum(told.std(axis=0), 1e-9), 1.0)
+    for degrees, times in (("position", scale), ("command", 1 / scale)):
+        wrong = np.flatnonzero(np.abs(np.log(times / np.rad2deg(1.0))) < SCALE_ERROR)
+        if len(wrong):
+            other = {"position": "command", "command": "position"}[degrees]
+            raise UserError(
+                f"{file}: {degrees} of {log.joints[moved[wrong[0]]]} moves {times[wrong[0]]:.0f} times as far as its "
+                f"{other}: it is in degrees, and the other is not"
+            )
 
 
 def check_hand(text: str, robot: RobotSpec, file: str) -> None:
@@ -220,16 +243,16 @@ def check_hand(text: str, robot: RobotSpec, file: str) -> None:
         )
 
 
-def _align(log: JointLog) -> tuple[float, float]:
-    """The apparent lag, s, and the mean similarity there; NaN and 0 where no joint moved."""
+def _align(log: JointLog, any_sign: bool = False) -> tuple[float, float]:
+    """The apparent lag, s, and the mean similarity there, of either sign; NaN and 0 where no joint moved."""
     if not log.moved.any():
         return float("nan"), 0.0
     reach = round(min(SEARCH_S, SEARCH_SHARE * log.duration) * COARSE_RATE_HZ)
     lags = np.arange(-reach, reach + 1)
-    coarse = lags[_peak(lags / COARSE_RATE_HZ, _profile(log, COARSE_RATE_HZ, lags))] / COARSE_RATE_HZ
+    coarse = lags[_peak(lags / COARSE_RATE_HZ, _profile(log, COARSE_RATE_HZ, lags, any_sign))] / COARSE_RATE_HZ
     lags = np.arange(-2, 2, COARSE_RATE_HZ / FINE_RATE_HZ) / COARSE_RATE_HZ + coarse
     lags = np.round(lags * FINE_RATE_HZ).astype(int)
-    scores = _profile(log, FINE_RATE_HZ, lags)
+    scores = _profile(log, FINE_RATE_HZ, lags, any_sign)
     return float(lags[scores.argmax()] / FINE_RATE_HZ), float(scores.max())
 
 
@@ -241,13 +264,14 @@ def _peak(lags: np.ndarray, scores: np.ndarray) -> int:
     return int(np.where(high, np.abs(lags - USUAL_LAG_S), np.inf).argmin())
 
 
-def _profile(log: JointLog, rate: float, lags: np.ndarray) -> np.ndarray:
+def _profile(log: JointLog, rate: float, lags: np.ndarray, any_sign: bool) -> np.ndarray:
     """Similarity of changes of commands and positions, the mean over the joints that moved, at each lag in samples."""
     command, position, known = _sample(log, np.flatnonzero(log.moved), rate)
     span = min(int(CHANGE_S * rate), len(known) - 1)
     known = (known[span:] & known[:-span])[:, None]
     told, did = (known * (values[span:] - values[:-span]) for values in (command, position))
-    return np.array([_similarity(*_overlap(told, did, int(lag))).mean() for lag in lags])
+    alike = np.array([_similarity(*_overlap(told, did, int(lag))) for lag in lags])
+    return (np.abs(alike) if any_sign else alike).mean(axis=1)
 
 
 def _similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:

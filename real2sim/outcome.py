@@ -121,7 +121,8 @@ def parameter_rows(outcome: Outcome) -> list[tuple[str, ...]]:
 
 def joint_rows(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
     """A header, and for each joint of a log a row: root mean square errors of each set, log by log, in mrad."""
-    header = ["joint", *(f"{name}: {each.log.name}" for each in outcome.judged for name in outcome.sets)]
+    logs = ["log", *(f"held out {i + 1}" for i in range(len(outcome.judged) - 1))]
+    header = ["joint", *(f"{name}, {log}" for log in logs for name in outcome.sets)]
     joints = dict.fromkeys(joint for each in outcome.judged for joint in each.log.joints)
     rows = []
     for joint in joints:

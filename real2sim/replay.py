@@ -137,7 +137,7 @@ class _Plan:
     """
 
     def __init__(self, log: JointLog, timestep: float, rows: np.ndarray | None = None) -> None:
-        exact, sent = (_in_steps(time, timestep) for time in (log.time, log.sent))
+        exact, sent = (_in_steps(time, timestep) for time in (log.time, log.command_time))
         wanted = exact if rows is None else exact[rows]
         before, after = np.floor(wanted).astype(int), np.ceil(wanted).astype(int)
         self.kept = np.unique(np.concatenate([[0], before, after]))

@@ -177,7 +177,7 @@ class SearchSpace:
         self.joint_mask = np.array([p.joints for p in self.parameters])
         self.measured = np.array([p.constant == MEASURED for p in self.parameters])
         start = {name: value[0] for name, value in self.values(self.start).items()}
-        self.robot = with_constants(robot, start)
+        self.robot = with_constants(robot, {**self._base, **start})
         self.owner = self._owners()
         self.blocks = _blocks(np.arange(len(self)), self.joint_mask)
         self.rounds = self._rounds()
@@ -227,9 +227,12 @@ class SearchSpace:
     def _owners(self) -> np.ndarray:
         owner = np.full(len(self), -1)
         for i, parameter in enumerate(self.parameters):
-            if OWNERS[parameter.constant] == "command" and len(parameter.members) == 1:
-                joint = labels(self.robot, parameter.constant)[parameter.members[0]]
-                owner[i] = self.joints.index(joint)
+            if OWNERS[parameter.constant] != "command":
+                continue
+            of = labels(self.robot, parameter.constant)
+            told = [of[m] for m in parameter.members if of[m] in self.joints and self.moved[self.joints.index(of[m])]]
+            if len(told) == 1:
+                owner[i] = self.joints.index(told[0])
         return owner
 
     def _joint_blocks(self) -> list[Block]:
@@ -253,7 +256,8 @@ class SearchSpace:
         for i in chosen:
             groups.setdefault(_TIES[how.tie](known[i]), []).append(i)
         found = []
-        for label, group in groups.items():
+        for label, tied in groups.items():
+            group = sorted(tied, key=lambda i: not told[i].any())  # the first one's value is the parameter's
             joints = np.any([told[i] for i in group], axis=0)
             if joints.any():
                 found.append(self._parameter(name, how, known, label, group, joints))

@@ -13,6 +13,10 @@ from dexsim.scene import Scene
 BACKENDS = ("mujoco",)
 
 
+# Shortest and longest physics step, s.
+TIMESTEPS = (0.0005, 0.02)
+
+
 @dataclass(frozen=True)
 class BackendSettings:
     """Which simulator, and how it runs.
@@ -30,7 +34,7 @@ class BackendSettings:
     def __post_init__(self) -> None:
         """Refuse unknown simulators and steps that none integrates."""
         require(self.name in BACKENDS, "name", self.name, f"one of {', '.join(BACKENDS)}")
-        require(0.0005 <= self.timestep <= 0.02, "timestep", self.timestep, "0.0005 to 0.02 s")
+        require(TIMESTEPS[0] <= self.timestep <= TIMESTEPS[1], "timestep", self.timestep, "0.0005 to 0.02 s")
         require(self.threads >= 0, "threads", self.threads, "0 (one a core) or more")
 
 

@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from dexsim.backends.base import TIMESTEPS
 from dexsim.errors import require
 from real2sim.problem import Problem
 from real2sim.space import SearchSpace
@@ -44,7 +45,8 @@ class SearchSettings:
         require(self.candidates >= least, "candidates", self.candidates, f"at least {least} for {self.method}")
         require(self.window_s is None or self.window_s >= 2, "window_s", self.window_s, "at least 2, or null")
         if self.timestep is not None:
-            require(0.0005 <= self.timestep <= 0.02, "timestep", self.timestep, "0.0005 to 0.02 s, or null")
+            within = TIMESTEPS[0] <= self.timestep <= TIMESTEPS[1]
+            require(within, "timestep", self.timestep, "0.0005 to 0.02 s, or null")
         require(0 < self.sigma <= 1, "sigma", self.sigma, "above 0, up to 1")
         require(self.tolerance >= 0, "tolerance", self.tolerance, "0 or more")
 

@@ -14,6 +14,7 @@ from real2sim.confidence import assess
 from real2sim.joint_log import JointLog
 from real2sim.problem import Problem
 from real2sim.search import SearchSettings, make_search
+from real2sim.search.gauss_newton import linearize
 from real2sim.space import FreeSettings, SearchSpace
 from tests.real2sim.replayed import BACKEND, JOINTS, make_log, robot_with
 
@@ -93,6 +94,7 @@ def test_what_the_log_does_not_tell_is_marked():
     assert not reasons[f"joint_lag/{WRIST}"]
 
 
+@pytest.mark.usefixtures("exact_model")
 def test_what_nothing_tells_is_marked_and_does_no_harm():
     """A limit that no joint comes near, without a prior."""
     log = make_log(robot_with(TRUE), noise=3e-4)
@@ -101,7 +103,7 @@ def test_what_nothing_tells_is_marked_and_does_no_harm():
     sure = assess(problem, x)
     reasons = {p.name: reason for p, reason in zip(problem.space.parameters, sure.reasons, strict=True)}
     assert reasons[f"joint_upper/{ELBOW}"] == "known from its prior only"
-    assert np.isfinite(sure.half_width[:3]).all()
+    assert (sure.half_width[:3] < 0.2).all()
 
 
 def test_a_joint_that_the_model_does_not_reproduce_tells_nothing():
@@ -112,8 +114,17 @@ def test_a_joint_that_the_model_does_not_reproduce_tells_nothing():
     problem, x = fitted(replace(log, position=position), FREE, steps=2)
     sure = assess(problem, x)
     assert sure.astray.tolist() == [False, True, False]
+    at_rest = replace(problem.log, command=np.repeat(log.command[:1], len(log.time), axis=0))
+    assert not confidence._astray(problem.on(at_rest), linearize(problem, x)).any()
     for parameter, determined in zip(problem.space.parameters, sure.determined, strict=True):
         assert not (determined and parameter.label == WRIST)
+
+
+def test_the_shortest_physics_steps_can_be_judged_too():
+    log = make_log(robot_with(TRUE), duration=4.0, noise=3e-4)
+    problem, x = fitted(log, FREE, steps=1)
+    finest = problem.part(None, 0.0005)
+    assert np.isfinite(assess(finest, x).half_width).all()
 
 
 @pytest.mark.usefixtures("exact_model")
@@ -134,7 +145,7 @@ def test_physics_steps_that_are_too_long_for_a_robot_widen_intervals(monkeypatch
     problem, x = fitted(make_log(robot_with(quick), noise=3e-5), free)
     p = [each.name for each in problem.space.parameters].index(f"joint_armature/{WRIST}")
     same = assess(problem, x).half_width[p]
-    monkeypatch.setattr(confidence, "STEP_ERROR", 2.0)
+    monkeypatch.setattr(confidence, "STEP_ERROR", 1.0)
     assert assess(problem, x).half_width[p] > 1.3 * same
 
 

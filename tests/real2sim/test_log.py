@@ -196,7 +196,7 @@ def test_degrees_that_are_called_rad_are_refused_with_a_hint(tmp_path: Path) -> 
 
 def test_rad_that_are_called_degrees_are_refused(tmp_path: Path) -> None:
     line = refusal(write_columns(tmp_path / "log.parquet", columns_of(FEW), units="deg"))
-    assert "command in degrees: most joints stay below pi of them" in line
+    assert "command in degrees: all of them are below pi" in line
 
 
 @pytest.mark.parametrize(("kind", "joints"), [("position", slice(None)), ("command", slice(None)), ("position", [1])])
@@ -207,7 +207,8 @@ def test_degrees_beside_rad_are_refused_without_wrong_advice(tmp_path: Path, kin
     path = saved(tmp_path, replace(ARM, **{kind: values}))
     line = refusal(path)
     assert f"{kind} of right_" in line and "while others are in rad" in line
-    assert "must be in rad" in refusal(path, units="deg")
+    line = refusal(path, units="deg")
+    assert "must be in rad" in line or "it is in degrees, and the other is not" in line
 
 
 def in_degrees(log: JointLog) -> JointLog:
@@ -361,12 +362,38 @@ def test_joints_that_were_told_the_same_may_answer_alike(tmp_path: Path) -> None
     assert read.moved.all()
 
 
+@pytest.mark.parametrize("joints", [[3], [1, 3], [0, 1, 3, 5], list(range(7))])
 @pytest.mark.parametrize("kind", ["position", "command"])
-def test_a_joint_whose_sign_is_wrong_is_named(tmp_path: Path, kind: str) -> None:
-    values = getattr(ARM, kind).copy()
-    values[:, 3] *= -1
-    line = refusal(saved(tmp_path, replace(ARM, **{kind: values})))
-    assert f"position of {ARM.joints[3]} moves against its command (correlation -0.9" in line
+def test_joints_whose_sign_is_wrong_are_named(tmp_path: Path, kind: str, joints: Any) -> None:
+    limits = np.array([ROBOT.joint(name).limits for name in ARM.joints]).mean(axis=1)
+    values = getattr(ARM, kind) - limits
+    values[:, joints] *= -1
+    line = refusal(saved(tmp_path, replace(ARM, **{kind: values + limits})))
+    assert f"position of {ARM.joints[joints[0]]}" in line and "moves against its command (correlation -0.9" in line
+
+
+def test_joints_that_hardly_move_may_do_so_against_their_command(tmp_path: Path) -> None:
+    """What the arm's sag does to them is more than what they were told."""
+    command, position = ARM.command.copy(), ARM.position.copy()
+    command[:, 2] = 0.012 * np.sign(np.sin(2 * ARM.time))
+    position[:, 2] = -0.06 * np.sin(2 * ARM.time)
+    load_log(saved(tmp_path, replace(ARM, command=command, position=position)), ROBOT)
+
+
+def test_small_motions_are_no_mistake(tmp_path: Path) -> None:
+    load_log(saved(tmp_path, replace(ARM, command=0.015 * ARM.command, position=0.015 * ARM.position)), ROBOT)
+
+
+def test_degrees_of_one_arm_beside_joints_at_rest_are_degrees(tmp_path: Path) -> None:
+    command, position = FULL.command.copy(), FULL.position.copy()
+    for values in (command, position):
+        values[:, 7:] = 3e-4 * np.random.default_rng(0).standard_normal(values[:, 7:].shape)
+    assert FULL.velocity is not None
+    rested = replace(FULL, command=command, position=position, velocity=FULL.velocity * (np.arange(26) < 7))
+    assert "pass units=deg" in refusal(saved(tmp_path, in_degrees(rested)))
+    np.testing.assert_allclose(
+        load_log(saved(tmp_path, in_degrees(rested)), ROBOT, units="deg").command, command, atol=1e-6
+    )
 
 
 # --- clocks
@@ -394,6 +421,23 @@ def test_clocks_that_differ_are_refused_with_the_offset_that_mends_them(tmp_path
     suggested = float(line.rsplit("=", 1)[1])
     assert suggested == pytest.approx(-lead, abs=0.1)
     assert 0 <= apparent_lag(load_log(path, ROBOT, clock_offset=suggested)) <= 0.2
+
+
+@pytest.mark.parametrize("offset", [-0.3, 0.11])
+def test_commands_of_another_clock_are_known_beside_missing_rows(tmp_path: Path, offset: float) -> None:
+    """10 Hz commands whose clock differs by `offset`, in a log of which every fifth row is missing."""
+    log = make_log(ARM.joints, duration=20, noise=0.0)
+    rng = np.random.default_rng(0)
+    rows = np.flatnonzero(rng.random(len(log.time)) > 0.2)
+    whole = keep(log, rows)
+    shown = np.searchsorted(np.arange(0, 20, 0.1) - offset, whole.time + 1e-9, side="right") - 1
+    known = (shown >= 0) & (shown < 200)
+    sent = log.command[np.round(np.clip(shown, 0, 199) * 5).astype(int)]
+    shifted = keep(replace(whole, command=sent), np.flatnonzero(known))
+    read = load_log(saved(tmp_path, shifted), ROBOT, clock_offset=offset)
+    new = np.flatnonzero(np.any(np.diff(read.command, axis=0) != 0, axis=1)) + 1
+    late = read.command_time[new] - read.command_time[new[0]]
+    assert np.quantile(np.abs(late - np.round(late, 1)), 0.98) < 1e-3
 
 
 def test_commands_long_before_their_answers_are_refused_too(tmp_path: Path) -> None:

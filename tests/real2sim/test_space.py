@@ -125,6 +125,20 @@ def test_a_joint_that_rests_takes_what_its_part_shares():
     assert space.left_out[f"joint_lag/{ROBOT.commands[5]}"] == "never moved"
 
 
+def test_a_joint_that_alone_tells_what_it_shares_has_it_for_itself():
+    free = {"joint_stiffness": FreeSettings((0.5, 2.0), "mirror"), "joint_lag": FreeSettings((0.1, 9.0), start=0.03)}
+    right = tuple(name for name in ROBOT.commands if name.startswith("right_"))
+    space = make(free, right)
+    assert space.owner.tolist() == [*range(7), *range(7)]
+    assert [labels(ROBOT, "joint_stiffness")[p.members[0]] for p in space.parameters[:7]] == list(right)
+
+
+def test_what_no_joint_tells_starts_all_the_same():
+    free = {"joint_damping": FreeSettings((0.5, 2.0)), "joint_lag": FreeSettings((0.1, 9), start=0.03, only=("R_*",))}
+    space = make(free, ROBOT.commands[:7])
+    assert space.constants(space.start)["joint_lag"][-6:].tolist() == [0.03] * 6
+
+
 def test_tied_constants_that_differ_share_a_factor():
     space = make({"joint_stiffness": FreeSettings((0.5, 2.0), "side")})
     own = np.array([joint.stiffness for joint in _joints()])
