@@ -36,7 +36,6 @@ class JointLog:
         valid: (T,) False in a gap and for `SETTLE_S` after it: what was commanded in between is not known.
         name: The stem of the file that it was read from.
         digest: SHA-256 of that file, in hexadecimal.
-        sent: (T,) s, from when each row's command holds; None for what `real2sim.command_clock` finds.
     """
 
     time: np.ndarray
@@ -50,7 +49,6 @@ class JointLog:
     valid: np.ndarray
     name: str = ""
     digest: str = ""
-    sent: np.ndarray | None = None
 
     @property
     def duration(self) -> float:
@@ -89,7 +87,7 @@ class JointLog:
     @cached_property
     def command_time(self) -> np.ndarray:
         """(T,) s, from when each row's command holds: after the row before, at the latest with the row."""
-        return sent_times(self.time, self.command) if self.sent is None else self.sent
+        return sent_times(self.time, self.command)
 
     def part(self, start_s: float, end_s: float) -> JointLog:
         """Returns the rows from `start_s` up to, not including, `end_s`; its time starts at 0 again.
@@ -126,18 +124,9 @@ class JointLog:
         shifted = replace(
             self,
             command=self.command[held],
-            sent=self._came(sent, held),
             valid=self.valid & find_valid(self.time, clock_offset),
         )
         return shifted._rows(known)
-
-    def _came(self, sent: np.ndarray, held: np.ndarray) -> np.ndarray:
-        """(T,) s, when what rows hold since then came: where it is new, the first row's time of those that had it."""
-        new = np.any(np.diff(self.command, axis=0, prepend=np.inf) != 0, axis=1)
-        first = np.maximum.accumulate(np.where(new, np.arange(len(new)), 0))
-        block = first[held]
-        fresh = np.append(False, block[1:] != block[:-1])
-        return np.where(fresh, np.minimum(sent[block], self.time), self.time)
 
     def _rows(self, rows: slice | np.ndarray) -> JointLog:
         time = self.time[rows]
@@ -149,7 +138,6 @@ class JointLog:
             velocity=None if self.velocity is None else self.velocity[rows],
             effort=None if self.effort is None else self.effort[rows],
             valid=self.valid[rows],
-            sent=None if self.sent is None else np.maximum(self.sent[rows] - time[0], 0.0),
         )
 
 

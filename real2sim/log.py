@@ -35,7 +35,6 @@ import json
 import logging
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +81,7 @@ def load_log(
     log_checks.check_ranges(log, robot, file, converted)
     if not log.valid.all():
         _log.warning("%s: %d of %d rows are in or just after a gap", file, np.sum(~log.valid), len(log.time))
-    log = replace(log, sent=log.command_time).hold(clock_offset)
+    log = log.hold(clock_offset)
     log_checks.check_known(log, file)
     log_checks.warn_odd(log, file)
     log_checks.check_followers(log, file)
