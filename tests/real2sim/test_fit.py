@@ -59,7 +59,7 @@ def test_gauss_newton_recovers_what_the_log_determines(log: JointLog, tmp_path: 
     assert confidence.determined.sum() >= 12
     for p, parameter in enumerate(task.space.parameters):
         error = abs(fit.x[p] - truth(task.space)[p])
-        near = 0.05 if parameter.is_log else 2e-4
+        near = 0.06 if parameter.is_log else 2e-4
         assert not confidence.determined[p] or error <= near, parameter.name
     # The start is far off, so this says something.
     assert (
@@ -191,5 +191,5 @@ def test_without_effort_less_is_known(log: JointLog, tmp_path: Path):
         fit.run()
         names = [parameter.name for parameter in task.space.parameters]
         widths[name] = assess(task, fit.x).half_width[names.index(f"joint_stiffness/{WRIST}")]
-    assert widths["with"] < 0.07
-    assert widths["without"] > 0.1
+    assert widths["with"] < 0.1
+    assert widths["without"] > 1.5 * widths["with"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from omegaconf import OmegaConf
 
 from dexsim import settings
 from dexsim.paths import cfg_dir
-from dexsim.robots import constants
+from dexsim.robots import RobotSpec, constants
 from real2sim.autotune import Real2SimSettings
+from real2sim.joint_log import JointLog
+from real2sim.judgement import Judged
 from real2sim.recovery import Recovered, recover, simulate, summary
 from real2sim.search import SearchSettings
 from real2sim.simulated_robot import SimulatedRobotSettings
@@ -67,13 +70,18 @@ def test_the_account_counts_what_is_determined():
 def test_a_study_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     from real2sim import recovery
 
-    monkeypatch.setattr(recovery, "load_log", lambda *_: None)
-    monkeypatch.setattr(
-        recovery, "recover", lambda robot, log, options, how: [Recovered(options.seed, "joint_lag/a", 1, 1, 0, 2, True)]
-    )
+    log = make_log(ROBOT, duration=2.0)
+    monkeypatch.setattr(recovery, "load_log", lambda *_: log)
+
+    def recover(robot: RobotSpec, log: JointLog, options: SimulatedRobotSettings, *_: Any) -> Any:
+        judged = Judged(log, log.valid, ("nominal", "tuned"), np.array([[2.0], [1.0]]), np.zeros((2, 1, 1)))
+        return [Recovered(options.seed, "joint_lag/a", 1, 1, 0, 2, True)], judged
+
+    monkeypatch.setattr(recovery, "recover", recover)
     for end in ("2", "3"):
         monkeypatch.setattr("sys.argv", ["recovery", "log", "--seeds", "0", end, "--out", str(tmp_path / "out.csv")])
         recovery.main()
     printed = capsys.readouterr().out
+    assert "rad^2: nominal 2, tuned 1" in printed
     assert printed.count("seed 0:") == printed.count("seed 2:") == 1
     assert [each.seed for each in recovery.read(tmp_path / "out.csv")] == [0, 1, 2]
