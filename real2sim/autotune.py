@@ -166,6 +166,7 @@ def autotune(options: AutotuneSettings, run: RunFolder) -> None:
     write_files(outcome, load_robot({**options.robot, "tuned": None}), run.path)
     record(outcome, run)
     _print_table(outcome)
+    _report_doubts(outcome)
     report.write_report(run.path / "report.html", outcome)
 
 
@@ -264,14 +265,15 @@ def _print_table(outcome: Outcome) -> None:
     for name in outcome.sets:
         table.add_row(name, f"{outcome.error(name, 'fit'):.3g}", f"{outcome.error(name, 'heldout'):.3g}")
     Console().print(table)
+
+
+def _report_doubts(outcome: Outcome) -> None:
+    """Say what is wrong with a result, and how much of it is known."""
     tuned, nominal = (outcome.error(name, "fit") for name in (TUNED, NOMINAL))
     if not tuned < nominal:
         _log.warning("the fit failed: %.3g rad^2 on its own log, the nominal robot has %.3g", tuned, nominal)
-    bound = [
-        p.name
-        for p, reason in zip(outcome.problem.space.parameters, outcome.confidence.reasons, strict=True)
-        if reason == AT_BOUND
-    ]
+    reasons = zip(outcome.problem.space.parameters, outcome.confidence.reasons, strict=True)
+    bound = [parameter.name for parameter, reason in reasons if reason == AT_BOUND]
     if bound:
         _log.warning("at a bound of its search: %s", ", ".join(bound))
     if any(name.startswith("joint_delay/") for name in bound):

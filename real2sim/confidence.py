@@ -1,7 +1,8 @@
 """How sure a fit is: 95% intervals of the parameters, which of them the log cannot tell, and what each one changes.
 
-Intervals are `mujoco.sysid.calculate_intervals`' at the result, with every channel in units of its own noise, and what
-the model itself is off by added to them. Residuals resemble their neighbours in time, and parameters are told by
+Intervals are `mujoco.sysid.calculate_intervals`' at the result, with every channel in units of its own noise. What
+the model itself is off by, what its physics steps are, and how far the search still had to go are added to them.
+Residuals resemble their neighbours in time, and parameters are told by
 exactly those slow parts. The fit takes the same number of rows for one in all channels; how far that lets it err is
 told by the number that each channel's autocorrelation leaves (A B^-1 A for the information, "sandwich": A the matrix of
 the fit, B the covariance of its gradient; White, Econometrica 50, 1982). What the log cannot tell stays where the prior
@@ -37,7 +38,7 @@ WIDE = 1e3
 AT_BOUND = "at a bound"
 # Correlation is summed up to this lag, s.
 LONGEST_LAG_S = 5.0
-# Errors of physics steps fall with their length, or faster: by how much of what they are when they fall as little.
+# Errors of physics steps fall with their length or faster. This share counts of what they are if it is no faster.
 STEP_ERROR = 1.0
 
 

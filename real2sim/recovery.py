@@ -177,10 +177,9 @@ def main() -> None:
     heldout = None if given.heldout is None else load_log(given.heldout, robot)
     how = settings.build(Real2SimSettings, OmegaConf.load(cfg_dir() / "real2sim" / "default.yaml"))
     everything = read(given.out)
+    rate_hz = float(round(log.measurement_hz))
     for seed in sorted({*range(*given.seeds)} - {each.seed for each in everything}):
-        options = SimulatedRobotSettings(
-            seed, given.spread, given.backlash, rate_hz=float(round(log.measurement_hz))
-        )  # fmt: skip
+        options = SimulatedRobotSettings(seed, given.spread, given.backlash, rate_hz=rate_hz)
         recovered, judged = recover(robot, log, options, how, heldout)
         everything += recovered
         _write(given.out, everything)
