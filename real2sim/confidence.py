@@ -2,11 +2,11 @@
 
 Intervals are `mujoco.sysid.calculate_intervals`' at the result, with every channel in units of its own noise. What
 the model itself is off by, what its physics steps are, and how far the search still had to go are added to them.
-Residuals resemble their neighbours in time, and parameters are told by
-exactly those slow parts. The fit takes the same number of rows for one in all channels; how far that lets it err is
-told by the number that each channel's autocorrelation leaves (A B^-1 A for the information, "sandwich": A the matrix of
-the fit, B the covariance of its gradient; White, Econometrica 50, 1982). What the log cannot tell stays where the prior
-wants it, and is marked: a number that only looks measured is worse than none.
+Residuals resemble their neighbours in time, and parameters are told by exactly those slow parts. The fit takes the same
+number of rows for one in all channels; how far that lets it err is told by the number that each channel's
+autocorrelation leaves (A B^-1 A for the information, "sandwich": A the matrix of the fit, B the covariance of its
+gradient; White, Econometrica 50, 1982). What the log cannot tell stays where the prior wants it, and is marked: a
+number that only looks measured is worse than none.
 """
 
 from __future__ import annotations
