@@ -113,7 +113,6 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
         raise UserError("log is missing: add log=<file>, or resume=<run folder>")
     settings.build(AutotuneSettings, values)  # refuses what cannot be, before anything is made of it
     options = settings.build(AutotuneSettings, _from_anywhere(values, run))
-    _log.info("in %s; resume=<that folder> goes on with a killed fit", run.path)
     try:
         autotune(options, run)
     except KeyboardInterrupt:
@@ -151,6 +150,7 @@ def autotune(options: AutotuneSettings, run: RunFolder) -> None:
     for each in heldout:
         problem.on(each)  # refuses one of which hardly a row counts, before the work
     _log.info("%s", _describe(log, heldout, space))
+    _log.info("a killed run goes on with: dexsim autotune resume=%s", run.path)
     fit = Fit(problem, options.real2sim.stages, run.path / FIT, options.seed)
     fit.run()
     began = time.perf_counter()
