@@ -103,6 +103,11 @@ class AutotuneSettings:
         require(self.random_candidates >= 4, "random_candidates", self.random_candidates, "at least 4")
         require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
 
+    @property
+    def heldout_paths(self) -> list[str] | None:
+        """`heldout` as a list, where it is given."""
+        return [self.heldout] if isinstance(self.heldout, str) else self.heldout
+
 
 def main(config: Mapping[str, Any], run: RunFolder) -> None:
     """Fit, judge, and write everything."""
@@ -111,8 +116,7 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
         values = _resumed(values, run)
     if values.get("log") is None:
         raise UserError("log is missing: add log=<file>, or resume=<run folder>")
-    settings.build(AutotuneSettings, values)  # refuses what cannot be, before anything is made of it
-    options = settings.build(AutotuneSettings, _from_anywhere(values, run))
+    options = _from_anywhere(settings.build(AutotuneSettings, values), values, run)
     try:
         autotune(options, run)
     except KeyboardInterrupt:
@@ -121,15 +125,15 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
         raise
 
 
-def _from_anywhere(values: Mapping[str, Any], run: RunFolder) -> dict[str, Any]:
-    """The config with absolute paths, as it is stored too, so that a run can be gone on with from any folder."""
-    config, heldout = dict(values), values.get("heldout")
-    config["log"] = _absolute(values["log"])
-    if heldout is not None:
-        paths = [heldout] if isinstance(heldout, str) else heldout
-        config["heldout"] = [_absolute(path) for path in paths]
-    atomic_write(run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
-    return config
+def _from_anywhere(options: AutotuneSettings, values: Mapping[str, Any], run: RunFolder) -> AutotuneSettings:
+    """The options with absolute paths; the config is stored so too, to go on with from any folder."""
+    heldout = options.heldout_paths
+    paths = {
+        "log": _absolute(options.log),
+        "heldout": None if heldout is None else [_absolute(path) for path in heldout],
+    }
+    atomic_write(run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create({**values, **paths})))
+    return replace(options, **paths)
 
 
 def autotune(options: AutotuneSettings, run: RunFolder) -> None:
@@ -170,8 +174,8 @@ def autotune(options: AutotuneSettings, run: RunFolder) -> None:
     report.write_report(run.path / "report.html", outcome)
 
 
-def _absolute(path: object) -> str:
-    given = Path(str(path))
+def _absolute(path: str) -> str:
+    given = Path(path)
     return str(given.absolute() if given.exists() else given)  # an error names what was given
 
 
@@ -219,8 +223,8 @@ def _logs(options: AutotuneSettings, robot: RobotSpec) -> tuple[JointLog, list[J
     log = load(options.log)
     if log.duration < SHORTEST_S:
         raise UserError(f"log = {options.log}: lasts {log.duration:.2f} s; allowed: {SHORTEST_S:g} s or more")
-    if options.heldout is not None:
-        paths = [options.heldout] if isinstance(options.heldout, str) else options.heldout
+    paths = options.heldout_paths
+    if paths is not None:
         require(len(paths) > 0, "heldout", paths, "a path or more, or null for the last fifth of the log")
         heldout = [load(path) for path in paths]
         for path, other in zip(paths, heldout, strict=True):

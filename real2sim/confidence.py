@@ -93,9 +93,15 @@ def assess(problem: Problem, x: np.ndarray) -> Confidence:
 
 def _sandwich(matrix: np.ndarray, spread: np.ndarray) -> np.ndarray:
     """A B^-1 A, where what nothing tells, neither log nor prior, has zeros."""
-    scale = np.sqrt(np.maximum(np.diag(matrix), 1e-30))
-    unit, spread = matrix / np.outer(scale, scale), spread / np.outer(scale, scale)
-    return np.outer(scale, scale) * (unit @ np.linalg.pinv(spread, hermitian=True) @ unit)
+    scale = _scale(matrix)
+    outer = np.outer(scale, scale)
+    unit = matrix / outer
+    return outer * (unit @ np.linalg.pinv(spread / outer, hermitian=True) @ unit)
+
+
+def _scale(matrix: np.ndarray) -> np.ndarray:
+    """(P,) of the parameters, for a unit diagonal: what counts as zero is the same for all of them then."""
+    return np.sqrt(np.maximum(np.diag(matrix), 1e-30))
 
 
 def _step_error(problem: Problem, x: np.ndarray, near: Linearization, matrix: np.ndarray) -> np.ndarray:
@@ -115,8 +121,7 @@ def _half_widths(matrix: np.ndarray, residual: np.ndarray) -> np.ndarray:
     """Of 95% intervals, from the Gauss-Newton matrix (P, P) and what is left, in units of its noise."""
     from mujoco.sysid import calculate_intervals
 
-    # Scaled to a unit diagonal, for what counts as zero there; the square root has the same J' J as all rows would.
-    scale = np.sqrt(np.maximum(np.diag(matrix), 1e-30))
+    scale = _scale(matrix)  # the square root has the same J' J as all rows would
     eigenvalues, vectors = np.linalg.eigh(matrix / np.outer(scale, scale))
     root = (vectors * np.sqrt(np.maximum(eigenvalues, 0.0))).T
     _, half_width = calculate_intervals([residual], root)

@@ -201,36 +201,40 @@ def check_labels(log: JointLog, file: str) -> None:
 
 def check_followers(log: JointLog, file: str) -> None:
     """Refuses joints that move against their command, or 57 times as far or little, where most follow theirs."""
-    (lag, similarity), (lag_of_any, any_sign) = _align(log), _align(log, any_sign=True)
-    # Of a periodic motion half a period later is as like as its opposite.
-    lag = lag if similarity > PEAK_SHARE * any_sign else lag_of_any
-    spans = np.sort([np.ptp(values, axis=0) for values in (log.command, log.position)], axis=0)
-    moved = np.flatnonzero(log.moved & (spans[1] >= MIN_LABEL_RANGE))
+    narrower, wider = np.sort([np.ptp(values, axis=0) for values in (log.command, log.position)], axis=0)
+    moved = np.flatnonzero(log.moved & (wider >= MIN_LABEL_RANGE))
     if not len(moved):
         return
-    command, position, known = _sample(log, moved, FINE_RATE_HZ)
-    shift = round(lag * FINE_RATE_HZ)
-    both = np.logical_and(*_overlap(known, known, shift))
-    told, did = (values[both] for values in _overlap(command, position, shift))
-    follows = np.einsum("tj,tj->j", _standard(told), _standard(did))
+    follows, scale = _following(log, moved)
     if np.median(np.abs(follows)) < OWN_CORRELATION:
         return
-    wrong = np.flatnonzero((follows < AGAINST) & (spans[0, moved] >= MIN_LABEL_RANGE))
+    wrong = np.flatnonzero((follows < AGAINST) & (narrower[moved] >= MIN_LABEL_RANGE))
     if len(wrong):
         others = f", as do {len(wrong) - 1} others," if len(wrong) > 1 else ""
         raise UserError(
             f"{file}: position of {log.joints[moved[wrong[0]]]}{others} moves against its command (correlation "
             f"{follows[wrong[0]]:.2f}): the sign of one of them is wrong"
         )
-    scale = np.where(follows > OTHER_CORRELATION, did.std(axis=0) / np.maximum(told.std(axis=0), 1e-9), 1.0)
-    for degrees, times in (("position", scale), ("command", 1 / scale)):
+    scale = np.where(follows > OTHER_CORRELATION, scale, 1.0)
+    for degrees, other, times in (("position", "command", scale), ("command", "position", 1 / scale)):
         wrong = np.flatnonzero(np.abs(np.log(times / np.rad2deg(1.0))) < SCALE_ERROR)
         if len(wrong):
-            other = {"position": "command", "command": "position"}[degrees]
             raise UserError(
                 f"{file}: {degrees} of {log.joints[moved[wrong[0]]]} moves {times[wrong[0]]:.0f} times as far as its "
                 f"{other}: it is in degrees, and the other is not"
             )
+
+
+def _following(log: JointLog, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Correlation of some joints with their commands at the log's lag, and how many times as far they move, (n,)."""
+    (lag, similarity), (lag_of_any, any_sign) = _align(log), _align(log, any_sign=True)
+    # Of a periodic motion half a period later is as like as its opposite.
+    shift = round((lag if similarity > PEAK_SHARE * any_sign else lag_of_any) * FINE_RATE_HZ)
+    command, position, known = _sample(log, joints, FINE_RATE_HZ)
+    both = np.logical_and(*_overlap(known, known, shift))
+    told, did = (values[both] for values in _overlap(command, position, shift))
+    follows = np.einsum("tj,tj->j", _standard(told), _standard(did))
+    return follows, did.std(axis=0) / np.maximum(told.std(axis=0), 1e-9)
 
 
 def check_hand(text: str, robot: RobotSpec, file: str) -> None:

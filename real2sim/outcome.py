@@ -90,10 +90,10 @@ def write_files(outcome: Outcome, base: RobotSpec, folder: Path) -> None:
     if outcome.ranking is not None:
         for name, share in (("median", 0.5), ("worst", 1.0)):
             _write_ranked(folder / f"{name}.yaml", base, outcome, share, {**about, "rank": name})
-    atomic_write(folder / "parameters.csv", _csv(COLUMNS, parameter_rows(outcome)))
-    atomic_write(folder / "joints.csv", _csv(*joint_rows(outcome)))
+    atomic_write(folder / "parameters.csv", csv_text(COLUMNS, parameter_rows(outcome)))
+    atomic_write(folder / "joints.csv", csv_text(*joint_rows(outcome)))
     atomic_write(
-        folder / "curve.csv", _csv([f.name for f in fields(Step)], [astuple(step) for step in outcome.fit.steps])
+        folder / "curve.csv", csv_text([f.name for f in fields(Step)], [astuple(step) for step in outcome.fit.steps])
     )
 
 
@@ -151,7 +151,8 @@ def record(outcome: Outcome, run: RunFolder) -> None:
         run.result("replay_to_bare_ratio", outcome.speed.replay / outcome.speed.bare, "1")
 
 
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table as CSV."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import argparse
 import csv
-import io
 import logging
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ from real2sim.fit import Fit
 from real2sim.joint_log import JointLog
 from real2sim.judgement import Judged, judge
 from real2sim.log import load_log
+from real2sim.outcome import csv_text
 from real2sim.problem import Problem
 from real2sim.simulated_robot import SimulatedRobot, SimulatedRobotSettings
 from real2sim.space import SearchSpace
@@ -151,14 +151,6 @@ def _recovered(row: dict[str, str]) -> Recovered:
     return Recovered(int(row["seed"]), row["parameter"], true, fit, low, high, row["determined"] == "True")
 
 
-def _write(path: Path, recovered: Sequence[Recovered]) -> None:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([item.name for item in fields(Recovered)])
-    writer.writerows([getattr(each, item.name) for item in fields(Recovered)] for each in recovered)
-    atomic_write(path, buffer.getvalue())
-
-
 def main() -> None:
     """Recover robots seed by seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -182,7 +174,9 @@ def main() -> None:
         options = SimulatedRobotSettings(seed, given.spread, given.backlash, rate_hz=rate_hz)
         recovered, judged = recover(robot, log, options, how, heldout)
         everything += recovered
-        _write(given.out, everything)
+        atomic_write(
+            given.out, csv_text([item.name for item in fields(Recovered)], [astuple(each) for each in everything])
+        )
         print(summary(f"seed {seed}", recovered))
         print("  rad^2:", ", ".join(f"{name} {judged.total(name):.3g}" for name in judged.names), flush=True)
     for constant in dict.fromkeys(each.parameter.partition("/")[0] for each in everything):

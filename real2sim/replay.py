@@ -70,14 +70,16 @@ class Replay:
         self.backend.reset(ids, start)
         plan = _Plan(log, self.timestep, rows)
         with _quiet():
-            position, effort = self._follow(plan.kept, self.targets(log), torch.from_numpy(columns))
+            position, effort = self._follow(plan.kept, self._targets(log, plan.commands), torch.from_numpy(columns))
         self.robot_seconds += self.copies * log.duration
         self.seconds += time.perf_counter() - began
         return Replayed(plan.at_rows(position) + bias[:, None, columns].astype(np.float32), plan.at_rows(effort))
 
     def targets(self, log: JointLog) -> torch.Tensor:
         """(S, 26) rad, of every physics step while a log is replayed."""
-        commands = _Plan(log, self.timestep).commands
+        return self._targets(log, _Plan(log, self.timestep).commands)
+
+    def _targets(self, log: JointLog, commands: np.ndarray) -> torch.Tensor:
         targets = np.repeat(np.clip(0.0, *self.robot.command_limits.T)[None], len(commands), axis=0)
         targets[:, [self.robot.commands.index(name) for name in log.joints]] = commands
         return torch.from_numpy(targets)

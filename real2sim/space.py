@@ -162,6 +162,7 @@ class SearchSpace:
         self, robot: RobotSpec, settings: Mapping[str, FreeSettings], logged: Collection[str], moved: np.ndarray
     ) -> None:
         self._nominal, self.joints, self.moved = robot, tuple(logged), np.asarray(moved, dtype=bool)
+        self._movers = {joint: i for i, joint in enumerate(self.joints) if self.moved[i]}
         self._base = constants(robot)  # gets the starts as well
         chains = _Chains(robot)
         self.left_out: dict[str, str] = {}
@@ -230,9 +231,9 @@ class SearchSpace:
             if OWNERS[parameter.constant] != "command":
                 continue
             of = labels(self.robot, parameter.constant)
-            told = [of[m] for m in parameter.members if of[m] in self.joints and self.moved[self.joints.index(of[m])]]
+            told = [self._movers[of[m]] for m in parameter.members if of[m] in self._movers]
             if len(told) == 1:
-                owner[i] = self.joints.index(told[0])
+                owner[i] = told[0]
         return owner
 
     def _joint_blocks(self) -> list[Block]:
@@ -251,7 +252,8 @@ class SearchSpace:
         _check_patterns(name, how, known)
         chosen = [i for i, label in enumerate(known) if any(fnmatch(label, pattern) for pattern in how.only)]
         self._base[name][chosen] = _starts(how, [known[i] for i in chosen], self._base[name][chosen])
-        told = {i: self._told_by(name, known[i].partition(".")[0], chains) for i in chosen}
+        items = [label.partition(".")[0] for label in known]
+        told = {i: self._told_by(name, items[i], chains) for i in chosen}
         groups: dict[str, list[int]] = {}
         for i in chosen:
             groups.setdefault(_TIES[how.tie](known[i]), []).append(i)
@@ -262,12 +264,12 @@ class SearchSpace:
             if joints.any():
                 found.append(self._parameter(name, how, known, label, group, joints))
             else:
-                self.left_out.update({f"{name}/{known[i]}": self._why(known[i].partition(".")[0]) for i in group})
+                self.left_out.update({f"{name}/{known[i]}": self._why(items[i]) for i in group})
         return found
 
     def _told_by(self, name: str, item: str, chains: _Chains) -> np.ndarray:
         """(J,) which joints that moved tell a constant of a joint or link."""
-        if OWNERS[name] == "command" and item not in np.array(self.joints)[self.moved]:
+        if OWNERS[name] == "command" and item not in self._movers:
             return np.zeros(len(self.joints), dtype=bool)
         if name == MEASURED:
             return self.moved & (np.array(self.joints) == item)
@@ -275,7 +277,7 @@ class SearchSpace:
         return self.moved & np.array([chains.of.get(joint) in moved_by for joint in self.joints])
 
     def _why(self, item: str) -> str:
-        still = item in self.joints and not self.moved[self.joints.index(item)]
+        still = item in self.joints and item not in self._movers
         return "never moved" if still else "no joint that moved tells it"
 
     def _parameter(
