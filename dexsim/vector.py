@@ -15,11 +15,11 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor, as_tensor, float32
 
-from dexsim.env import Env
+from dexsim.env.env import Env
 from dexsim.errors import require
 
 if TYPE_CHECKING:
-    from dexsim.rendering import RayRenderer
+    from dexsim.drawing.renderer import RayRenderer
 
 RENDER_MODES = ("rgb_array",)
 RENDER_SIZE = (320, 240)  # width and height in pixels
@@ -164,7 +164,7 @@ def _render_mode(mode: Optional[str]) -> Optional[str]:
 
 
 def _make_renderer(env: Env) -> RayRenderer:
-    from dexsim.rendering import RayRenderer
+    from dexsim.drawing.renderer import RayRenderer
 
     width, height = RENDER_SIZE
     return RayRenderer(env, width=width, height=height)

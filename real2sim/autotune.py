@@ -26,17 +26,17 @@ from dexsim.backends import BackendSettings
 from dexsim.errors import UserError, one_line, require
 from dexsim.robots import RobotSpec, constants, load_robot
 from dexsim.runs import RunFolder, atomic_write
-from real2sim import report, throughput
-from real2sim.confidence import AT_BOUND, assess
-from real2sim.fit import Fit, read_state
-from real2sim.joint_log import JointLog
-from real2sim.judgement import judge
-from real2sim.log import load_log
-from real2sim.outcome import ALGORITHM_1, NOMINAL, TUNED, Outcome, record, write_files
-from real2sim.problem import Problem
+from real2sim.logs.files import load_log
+from real2sim.logs.joint_log import JointLog
+from real2sim.results import report, throughput
+from real2sim.results.confidence import AT_BOUND, assess
+from real2sim.results.judgement import judge
+from real2sim.results.outcome import ALGORITHM_1, NOMINAL, TUNED, Outcome, record, write_files
 from real2sim.search import SearchSettings
+from real2sim.search.fit import Fit, read_state
+from real2sim.search.problem import Problem
 from real2sim.search.random import RandomSearch
-from real2sim.space import FreeSettings, SearchSpace
+from real2sim.search.space import FreeSettings, SearchSpace
 
 _log = logging.getLogger(__name__)
 

@@ -19,15 +19,15 @@ import numpy as np
 
 from dexsim import settings
 from dexsim.errors import UserError, require
-from dexsim.robot_interface import RobotInterface, open_robot
 from dexsim.robots import RobotSpec, load_robot
+from dexsim.robots.interface import RobotInterface, open_robot
 from dexsim.runs import RunFolder
-from real2sim.clearance import Clearance, between
-from real2sim.drive import DriveSettings, drive
-from real2sim.excitation import Excitation, ExcitationSettings, check_targets, make_excitation
-from real2sim.joint_log import JointLog
-from real2sim.log import save_log
-from real2sim.targets import Targets, draw_targets, load_targets, save_targets
+from real2sim.excitation.clearance import Clearance, between
+from real2sim.excitation.drive_robot import DriveSettings, drive
+from real2sim.excitation.signals import Excitation, ExcitationSettings, check_targets, make_excitation
+from real2sim.excitation.targets import Targets, draw_targets, load_targets, save_targets
+from real2sim.logs.files import save_log
+from real2sim.logs.joint_log import JointLog
 
 _log = logging.getLogger(__name__)
 

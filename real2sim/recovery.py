@@ -24,15 +24,15 @@ from dexsim.paths import cfg_dir
 from dexsim.robots import RobotSpec, constants, load
 from dexsim.runs import atomic_write
 from real2sim.autotune import Real2SimSettings
-from real2sim.confidence import assess
-from real2sim.fit import Fit
-from real2sim.joint_log import JointLog
-from real2sim.judgement import Judged, judge
-from real2sim.log import load_log
-from real2sim.outcome import csv_text
-from real2sim.problem import Problem
+from real2sim.logs.files import load_log
+from real2sim.logs.joint_log import JointLog
+from real2sim.results.confidence import assess
+from real2sim.results.judgement import Judged, judge
+from real2sim.results.outcome import csv_text
+from real2sim.search.fit import Fit
+from real2sim.search.problem import Problem
+from real2sim.search.space import SearchSpace
 from real2sim.simulated_robot import SimulatedRobot, SimulatedRobotSettings
-from real2sim.space import SearchSpace
 
 SETTLE_S = 3.0
 NEAR = 0.05

@@ -17,8 +17,8 @@ import torch
 from dexsim import settings
 from dexsim.backends import BackendSettings, InitialState, make_backend
 from dexsim.errors import require
-from dexsim.robot_interface import JointReading
 from dexsim.robots import RobotSpec, constants, labels, with_constants
+from dexsim.robots.interface import JointReading
 from dexsim.scene import Scene
 
 # Medians that the nominal robot has not: dry friction in N m of arms and hands, delay and lag in s.

@@ -10,10 +10,10 @@ from dexsim import settings
 from dexsim.errors import unknown
 
 if TYPE_CHECKING:
-    from dexsim.env import Env
-    from dexsim.perturbation import PerturbationSettings
+    from dexsim.env.env import Env
+    from dexsim.env.perturbation import PerturbationSettings
+    from dexsim.env.world import Task
     from dexsim.robots import RobotSpec
-    from dexsim.world import Task
 
 
 def _box_lift() -> Tuple[Type[Any], Callable[[Any, RobotSpec], Task]]:
@@ -74,18 +74,18 @@ def make_env(
         task: `name` and the task's own settings.
         robot: `dexsim.robots.RobotSettings`.
         backend: `dexsim.backends.BackendSettings`.
-        randomization: `dexsim.randomization.RandomizationSettings`.
-        control: `dexsim.actions.ControlSettings`.
+        randomization: `dexsim.env.randomization.RandomizationSettings`.
+        control: `dexsim.control.actions.ControlSettings`.
         num_envs: how many copies.
         seed: of everything random.
         dump_dir: where a non-finite environment's state is written.
         perturbation: what disturbs the object, in an evaluation.
         training: whether `TRAINING_ONLY` settings of the task count.
     """
-    from dexsim.actions import ControlSettings
     from dexsim.backends import BackendSettings, make_backend
-    from dexsim.env import Env
-    from dexsim.randomization import RandomizationSettings
+    from dexsim.control.actions import ControlSettings
+    from dexsim.env.env import Env
+    from dexsim.env.randomization import RandomizationSettings
     from dexsim.robots import load_robot
 
     spec = load_robot(robot)

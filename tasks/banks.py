@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 from dexsim.backends import InitialState
+from dexsim.control.symmetry import QUATERNION, VECTOR, Mirror, mirror_commands
+from dexsim.env.draws import EpisodeDraws
+from dexsim.env.randomization import RandomizationSettings
 from dexsim.errors import UserError, require
 from dexsim.paths import assets_dir
-from dexsim.randomization import RandomizationSettings
-from dexsim.rng import EpisodeDraws
 from dexsim.robots import RobotSpec
 from dexsim.robots.spec import SIDES
 from dexsim.rotations import quat_from_yaw, quat_multiply, tilt_cosine
 from dexsim.runs import atomic_path
-from dexsim.symmetry import QUATERNION, VECTOR, Mirror, mirror_commands
 
 BANK_VERSION = 3
 INITS = ("bank", "default")

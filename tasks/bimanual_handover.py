@@ -14,16 +14,16 @@ from typing import Dict, Mapping, Optional, Tuple
 import torch
 from torch import Tensor
 
+from dexsim.env.draws import EpisodeDraws
+from dexsim.env.randomization import RandomizationSettings
+from dexsim.env.world import Start, Term, World
 from dexsim.errors import require
-from dexsim.randomization import RandomizationSettings
-from dexsim.rng import EpisodeDraws
 from dexsim.robots import RobotSpec
 from dexsim.rotations import tilt_cosine
 from dexsim.scene import Scene, Table
-from dexsim.world import Start, Term, World
 from tasks import objects, rewards
 from tasks.banks import StartStates, TwoSidedBank, check_fit, check_starts, initial_bank, mirrored_goals
-from tasks.grasping import OBJECT, HandTerms, contact_pairs
+from tasks.hand_terms import OBJECT, HandTerms, contact_pairs
 
 # Direction -> how often the left hand begins.
 LEFT_FIRST = {"both": 0.5, "right_to_left": 0.0, "left_to_right": 1.0}
@@ -124,7 +124,7 @@ class BimanualHandoverSettings:
 
 
 class BimanualHandover:
-    """`dexsim.world.Task`: the object within 5 cm of its final goal, in the second hand alone, for the last second.
+    """`dexsim.env.world.Task`: the object within 5 cm of its final goal, in the second hand alone, for the last second.
 
     Args:
         settings: the config section.

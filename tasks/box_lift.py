@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from dexsim.backends import InitialState
+from dexsim.env.draws import EpisodeDraws
+from dexsim.env.randomization import RandomizationSettings
+from dexsim.env.world import Start, Term, World
 from dexsim.errors import require, unknown
 from dexsim.parameters import PARAMETERS
-from dexsim.randomization import RandomizationSettings
-from dexsim.rng import EpisodeDraws
 from dexsim.robots import RobotSpec
 from dexsim.robots.gr1t2 import CONTACT_FINGERS
 from dexsim.rotations import quat_rotate, tilt_cosine
 from dexsim.scene import ContactPair, ObjectSpec, Scene, Table
-from dexsim.world import Start, Term, World
 from tasks import markers, rewards
 from tasks.banks import StartStates, check_fit, check_starts, initial_bank, place_object
-from tasks.initial_states import BOX_CENTRE, BOX_SIZE
+from tasks.recording.reach import BOX_CENTRE, BOX_SIZE
 
 BOX = "box"
 # Placement of the markers -> bank of initial states; hands that are to lift by the bottom edges start lower.
@@ -107,7 +107,7 @@ class BoxLiftSettings:
 
 
 class BoxLift:
-    """`dexsim.world.Task`: the box's centre within 5 cm of its goal 17.5 cm up, upright, for the last second.
+    """`dexsim.env.world.Task`: the box's centre within 5 cm of its goal 17.5 cm up, upright, for the last second.
 
     The groups of observations are the paper's (section C): the actor sees the object's position and the joints.
 

@@ -12,17 +12,17 @@ from typing import Dict, Mapping, Optional, Tuple
 import torch
 from torch import Tensor
 
+from dexsim.env.draws import EpisodeDraws
+from dexsim.env.randomization import RandomizationSettings
+from dexsim.env.world import Start, Term, World
 from dexsim.errors import require
-from dexsim.randomization import RandomizationSettings
-from dexsim.rng import EpisodeDraws
 from dexsim.robots import RobotSpec
 from dexsim.rotations import tilt_cosine
 from dexsim.scene import Scene, Table
-from dexsim.world import Start, Term, World
 from tasks import objects, rewards
 from tasks.banks import StartStates, TwoSidedBank, check_fit, check_starts, initial_bank, mirrored_goals
-from tasks.grasping import OBJECT, HandTerms, contact_pairs
-from tasks.initial_states import LARGEST_OBJECT
+from tasks.hand_terms import OBJECT, HandTerms, contact_pairs
+from tasks.recording.reach import LARGEST_OBJECT
 
 SIDES = ("both", "left", "right")
 # Farther from its start than this, or below its resting height by this much, the object is lost; m.
@@ -92,7 +92,7 @@ def nearer_hand(position: Tensor) -> Tensor:
 
 
 class GraspAndReach:
-    """`dexsim.world.Task`: the object, held, within 5 cm of its goal in the air for the last second.
+    """`dexsim.env.world.Task`: the object, held, within 5 cm of its goal in the air for the last second.
 
     Args:
         settings: the config section.

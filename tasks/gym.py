@@ -39,8 +39,8 @@ def _make(
         name: of the task, one of `tasks.TASKS`.
         num_envs: how many copies, stepped together; None for a single environment.
         robot: one of `dexsim.robots.ROBOTS`.
-        randomization: name of a file in `cfg/randomization`, or what `dexsim.randomization` takes.
-        control: what differs from `dexsim.actions.ControlSettings`.
+        randomization: name of a file in `cfg/randomization`, or what `dexsim.env.randomization` takes.
+        control: what differs from `dexsim.control.actions.ControlSettings`.
         task: what differs from the task's file in `cfg/task`.
         backend: what differs from `dexsim.backends.BackendSettings`.
         seed: of the first `reset` that is given none; None for a random one.

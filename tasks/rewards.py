@@ -7,8 +7,8 @@ from typing import Dict, Mapping, Tuple
 import torch
 from torch import Tensor
 
+from dexsim.env.world import Term
 from dexsim.errors import unknown
-from dexsim.world import Term
 
 
 def contact(fingertips: Tensor, markers: Tensor, sharpness: float) -> Tensor:

@@ -6,8 +6,8 @@ from typing import Any, Dict, Mapping, Sequence
 
 import torch
 
-from dexsim.env import Env, StepResult
-from dexsim.symmetry import Mirror
+from dexsim.control.symmetry import Mirror
+from dexsim.env.env import Env, StepResult
 
 JOINTS = ("x", "y", "z")
 

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 import tasks
 from dexsim import settings
-from dexsim.env import Env, StepResult
+from dexsim.env.env import Env, StepResult
 from dexsim.paths import cfg_dir
 
 PAPER: Dict[str, Any] = settings.plain(OmegaConf.load(cfg_dir() / "randomization" / "paper.yaml"))

@@ -141,6 +141,6 @@ class Backend(Protocol):
 
 def make_backend(scene: Scene, num_envs: int, settings: BackendSettings) -> Backend:
     """Compile a scene for a simulator."""
-    from dexsim.backends.mujoco import MujocoBackend
+    from dexsim.backends.mujoco.backend import MujocoBackend
 
     return MujocoBackend(scene, num_envs, settings.threads)

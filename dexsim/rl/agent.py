@@ -25,7 +25,7 @@ from dexsim.rl.vecenv import VecEnv
 from dexsim.runs import remove_stale
 
 if TYPE_CHECKING:
-    from dexsim.env import Env
+    from dexsim.env.env import Env
     from dexsim.rl.observer import TrainingObserver
 
 LEAST_RATE = 0.01  # of the initial learning rate, where the linear schedule ends

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from dexsim.errors import UserError
+from dexsim.robots.tables import check_same
 from dexsim.runs import atomic_path
-from dexsim.tables import check_same
 
 FOLDER = "checkpoints"
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from dexsim.errors import require
-from dexsim.rl.progress import ProgressLine, minutes
+from dexsim.report.progress import ProgressLine, minutes
 
 if TYPE_CHECKING:
-    from dexsim.env import Env
+    from dexsim.env.env import Env
 
 Episode = Dict[str, Any]
 

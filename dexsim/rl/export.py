@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from dexsim.actions import ActionMap
+from dexsim.control.actions import ActionMap
 from dexsim.errors import UserError
 from dexsim.rl.checkpoint import Checkpoint
 from dexsim.rl.player import Policy

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Collection, Deque, Dict, Iterator, List, 
 import torch
 from rl_games.common.algo_observer import AlgoObserver
 
+from dexsim.report.progress import ProgressLine, minutes
 from dexsim.rl.evaluation import EPISODE
-from dexsim.rl.progress import ProgressLine, minutes
 from dexsim.runs import atomic_path
 
 if TYPE_CHECKING:

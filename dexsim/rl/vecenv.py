@@ -9,7 +9,7 @@ import torch
 from gymnasium.spaces import Box
 
 if TYPE_CHECKING:
-    from dexsim.env import Env
+    from dexsim.env.env import Env
 
 Tensors = Dict[str, torch.Tensor]
 

@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 
 from dexsim.errors import UserError
-from dexsim.tables import check_same
+from dexsim.robots.tables import check_same
 
 Vec3 = Tuple[float, float, float]
 Quat = Tuple[float, float, float, float]

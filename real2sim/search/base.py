@@ -9,8 +9,8 @@ import numpy as np
 
 from dexsim.backends.base import TIMESTEPS
 from dexsim.errors import require
-from real2sim.problem import Problem
-from real2sim.space import SearchSpace
+from real2sim.search.problem import Problem
+from real2sim.search.space import SearchSpace
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from real2sim.problem import Problem
 from real2sim.search.base import SearchSettings
+from real2sim.search.problem import Problem
 
 WORST = 1e12  # cost of a candidate that diverged
 

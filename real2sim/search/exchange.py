@@ -1,8 +1,8 @@
 """Exchanges a joint's command lag for its drive's damping and inertia, to leave minima that are only local.
 
 Which time constants of a joint's response are the lag's and which are the drive's is told by little
-(`real2sim.search.drives`), so that one search ends with a slow lag and a quick drive where another ends the other way
-around, with worse fits between them.
+(`real2sim.search.ambiguity`), so that one search ends with a slow lag and a quick drive where another ends the other
+way around, with worse fits between them.
 
 For every joint, shorter and longer lags that keep the response to slow motion are tried, with the stiffness that there
 was and with drives scaled to the effort that was logged. The best of each side is a start that Gauss-Newton goes on
@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from real2sim.problem import Problem, Residuals
+from real2sim.search.ambiguity import EXCHANGED, drives, exchanged
 from real2sim.search.base import SearchSettings
-from real2sim.search.drives import EXCHANGED, drives, exchanged
 from real2sim.search.gauss_newton import GaussNewton
-from real2sim.space import SearchSpace
+from real2sim.search.problem import Problem, Residuals
+from real2sim.search.space import SearchSpace
 
 # Lags that are tried, as factors of the present one: up to so many times shorter or longer, but not by less.
 FARTHEST, NEAREST = 12.0, 1.25

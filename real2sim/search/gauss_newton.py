@@ -5,7 +5,7 @@ of two arms and two hands take some 50 simulations. Every block then tries the s
 more batch and keeps its own best, so that a block that is difficult does not hold the others back.
 
 `mujoco.sysid.optimize` solves the same least squares problem with one simulation for each parameter and one damping
-for all of them; what is said about confidence comes from its `calculate_intervals` (`real2sim.confidence`).
+for all of them; what is said about confidence comes from its `calculate_intervals` (`real2sim.results.confidence`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dexsim.errors import UserError
-from real2sim.problem import FLOOR, Problem, Residuals
+from real2sim.search.ambiguity import directions
 from real2sim.search.base import SearchSettings
-from real2sim.search.drives import directions
-from real2sim.space import SearchSpace
+from real2sim.search.problem import FLOOR, Problem, Residuals
+from real2sim.search.space import SearchSpace
 
 DAMPINGS = np.array([1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 1e3])
 # Largest step of a parameter, as a share of its bounds.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from dexsim.errors import UserError
-from real2sim.problem import Problem
 from real2sim.search.base import SearchSettings
+from real2sim.search.problem import Problem
 
 
 class RandomSearch:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dexsim import robots
-from real2sim.joint_log import JointLog, find_valid
+from real2sim.logs.joint_log import JointLog, find_valid
 
 ROBOT = robots.load("gr1t2")
 LAG_S = 0.08

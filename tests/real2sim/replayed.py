@@ -9,8 +9,8 @@ import numpy as np
 
 from dexsim.backends import BackendSettings
 from dexsim.robots import RobotSpec, constants, labels, load, with_constants
-from real2sim.joint_log import JointLog
-from real2sim.replay import Replay
+from real2sim.logs.joint_log import JointLog
+from real2sim.search.replay import Replay
 
 ROBOT = load("gr1t2")
 JOINTS = ("left_elbow_pitch_joint", "left_wrist_yaw_joint", "L_index_proximal_joint")

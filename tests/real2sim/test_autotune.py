@@ -13,9 +13,10 @@ import yaml
 import tasks
 from dexsim import cli
 from dexsim.robots import constants, load_robot
-from real2sim import fit, report
-from real2sim.judgement import Judged
-from real2sim.log import save_log
+from real2sim.logs.files import save_log
+from real2sim.results import report
+from real2sim.results.judgement import Judged
+from real2sim.search import fit
 from tests.real2sim.replayed import JOINTS, make_log, robot_with
 
 ELBOW, WRIST, INDEX = JOINTS
@@ -133,7 +134,10 @@ def test_a_killed_run_goes_on(logs: Path, done: Path, monkeypatch: pytest.Monkey
     ("overrides", "message"),
     [
         (["log=no_such.parquet"], "error: log 'no_such.parquet': no such file; allowed: "),
-        (["log=x.parquet", "real2sim.space.joint_damping.bounds=[2, 1]"], "error: real2sim.space.joint_damping.bounds"),
+        (
+            ["log=x.parquet", "real2sim.space.joint_damping.bounds=[2, 1]"],
+            "error: real2sim.space.joint_damping.bounds",
+        ),
         (["log=x.parquet", "real2sim.stages=[]"], "error: real2sim.stages = []: must be one or more"),
         (["log=x.parquet", "real2sim.stages=[{method: magic, steps: 1}]"], "error: real2sim.stages"),
         (["log=x.parquet", "random_budget=-1"], "error: random_budget = -1.0"),

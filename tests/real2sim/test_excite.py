@@ -10,14 +10,14 @@ import pytest
 
 from dexsim import cli
 from dexsim.errors import UserError
-from dexsim.robot_interface import JointReading
 from dexsim.robots import load
-from real2sim.drive import DriveSettings, drive
-from real2sim.excitation import ExcitationSettings, base_pose
+from dexsim.robots.interface import JointReading
+from real2sim.excitation.drive_robot import DriveSettings, drive
+from real2sim.excitation.signals import ExcitationSettings, base_pose
+from real2sim.excitation.targets import Targets, load_targets
 from real2sim.excite import LOG, PICTURE, TARGETS, check_approach
-from real2sim.joint_log import JointLog
-from real2sim.log import load_log
-from real2sim.targets import Targets, load_targets
+from real2sim.logs.files import load_log
+from real2sim.logs.joint_log import JointLog
 
 ROBOT = load("gr1t2")
 SHORT = ["excitation.duration_s=20"]

@@ -13,9 +13,9 @@ from dexsim import settings
 from dexsim.paths import cfg_dir
 from dexsim.robots import RobotSpec, constants
 from real2sim.autotune import Real2SimSettings
-from real2sim.joint_log import JointLog
-from real2sim.judgement import Judged
+from real2sim.logs.joint_log import JointLog
 from real2sim.recovery import Recovered, recover, simulate, summary
+from real2sim.results.judgement import Judged
 from real2sim.search import SearchSettings
 from real2sim.simulated_robot import SimulatedRobotSettings
 from tests.real2sim.replayed import JOINTS, ROBOT, make_log

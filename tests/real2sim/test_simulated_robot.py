@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dexsim.errors import UserError
-from dexsim.robot_interface import open_robot
 from dexsim.robots import constants, load
+from dexsim.robots.interface import open_robot
 from real2sim.simulated_robot import SimulatedRobot, SimulatedRobotSettings, hidden_constants
 
 ROBOT = load("gr1t2")

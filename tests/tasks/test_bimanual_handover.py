@@ -12,12 +12,12 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 import tasks
-from dexsim.env import Env
+from dexsim.env.env import Env
 from dexsim.errors import UserError
 from dexsim.robots import load
 from tasks.banks import FIELDS, Bank, load_bank, save_bank
 from tasks.bimanual_handover import BimanualHandover
-from tasks.handover_states import write_bank
+from tasks.recording.handover import write_bank
 
 STAGES = BimanualHandover.stage_names
 
@@ -113,7 +113,7 @@ def test_start_and_goal_are_at_the_edge_of_the_other_arm_s_reach() -> None:
     """However they turn, the second palm stays off the object's start and the first one off the final goal."""
     import mink
 
-    from dexsim.backends.mujoco_model import build_spec
+    from dexsim.backends.mujoco.model import build_spec
     from dexsim.scene import Scene
 
     robot, task = load("gr1t2"), make(1).task

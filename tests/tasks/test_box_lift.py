@@ -15,7 +15,7 @@ from torch import Tensor
 import tasks
 from dexsim import settings
 from dexsim.backends import InitialState
-from dexsim.env import Env
+from dexsim.env.env import Env
 from dexsim.errors import UserError
 from dexsim.paths import assets_dir, cfg_dir
 from dexsim.robots import load

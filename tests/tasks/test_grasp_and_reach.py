@@ -13,7 +13,7 @@ from gymnasium.utils.env_checker import check_env
 
 import tasks
 from dexsim.backends import InitialState
-from dexsim.env import Env
+from dexsim.env.env import Env
 from dexsim.errors import UserError
 from tasks import objects
 from tasks.grasp_and_reach import GraspAndReach, nearer_hand

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dexsim.backends import InitialState
-from dexsim.backends.mujoco import MujocoBackend
+from dexsim.backends.mujoco.backend import MujocoBackend
 from dexsim.paths import assets_dir
 from dexsim.robots import ROBOTS, RobotSpec, load
 from dexsim.robots.meshes import find_meshes, urdf_path

@@ -1,0 +1,1 @@
+"""The CPU backend: scenes compiled for MuJoCo and stepped by its batch engine."""

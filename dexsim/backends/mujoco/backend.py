@@ -1,0 +1,250 @@
+"""The CPU backend: MuJoCo's batch engine. State fields are live views of the batch's rows, without a copy."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Dict, List, Mapping, Optional
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dexsim import parameters
+from dexsim.backends.base import InitialState, Rollout, SimState
+from dexsim.backends.mujoco.model import build_spec
+from dexsim.backends.mujoco.object_fields import ObjectGeoms
+from dexsim.backends.mujoco.robot_fields import RobotFields, set_friction
+from dexsim.robots.constants import constants
+from dexsim.rotations import quat_rotate
+from dexsim.scene import Scene
+
+
+class MujocoBackend:
+    """`dexsim.backends.Backend` on `mujoco.batch.Batch`.
+
+    Args:
+        scene: what to simulate.
+        num_envs: how many copies.
+        threads: simulation threads, 0 for one a core; results do not depend on it.
+    """
+
+    capabilities = frozenset({"parameters", "wrench", "contacts", "exact_state"})
+
+    def __init__(self, scene: Scene, num_envs: int, threads: int = 0) -> None:
+        """See the class."""
+        import mujoco
+        from mujoco.batch import Batch
+
+        self.scene, self.num_envs = scene, num_envs
+        self.model = build_spec(scene).compile()
+        set_friction(self.model, scene.robot)
+        self.batch = Batch(self.model, num_envs, threads)
+        self._stage = mujoco.mjtStage.mjSTAGE_POS.value
+        self._none = mujoco.mjtStage.mjSTAGE_NONE.value
+        self._num_joints = len(scene.robot.joint_names)
+        self._index_names()
+        self._bind_views()
+        self._expand()
+        self.batch.forward(stage=self._stage)
+
+    # -- building ------------------------------------------------------------------------------------------------------
+
+    def _index_names(self) -> None:
+        model, robot = self.model, self.scene.robot
+        names = [model.joint(i).name for i in range(self._num_joints)]
+        if names != list(robot.joint_names):
+            raise RuntimeError("the compiled joint order differs from the robot's tree order")
+        self._tips = [model.site(f"tip_{tip.name}").id for tip in robot.fingertips]
+        self._palms = [model.site(f"palm_{palm.side}").id for palm in robot.palms]
+        hand = {link.name for link in robot.links if any(p.region == "hand" for p in link.primitives)}
+        self._hand_geoms = np.array([g for g in range(model.ngeom) if model.body(model.geom_bodyid[g]).name in hand])
+
+    def _bind_views(self) -> None:
+        batch, joints, objects = self.batch, self._num_joints, len(self.scene.objects)
+        qpos, qvel = torch.from_numpy(batch.bind("qpos")), torch.from_numpy(batch.bind("qvel"))
+        self._qpos, self._qvel = qpos, qvel
+        self._joint_position, self._joint_velocity = qpos[:, :joints], qvel[:, :joints]
+        self._object_pose = qpos[:, joints:].view(self.num_envs, objects, 7)
+        self._object_twist = qvel[:, joints:].view(self.num_envs, objects, 6)
+        self._ctrl = torch.from_numpy(batch.bind("ctrl"))
+        self._commanded = torch.from_numpy(self.scene.robot.command_index)
+        self._effort = torch.from_numpy(constants(self.scene.robot)["joint_effort"])
+        self._dynamic = self.model.na > 0
+        self._before: Optional[Tensor] = None
+        if self._dynamic:
+            self._act = torch.from_numpy(batch.bind("act"))
+            # A buffer a drive: two words of its own, then times, then as many targets.
+            history = torch.from_numpy(batch.bind("history")).view(self.num_envs, self.model.nu, -1)
+            self._sent = history[..., 2 + int(self.model.actuator_history[0, 0]) :]
+        velocities = dict.fromkeys(("qvel", "qacc", "qfrc_gravcomp"), self.model.nv)
+        self._recorded = {"qpos": self.model.nq, **velocities, **({"act": self.model.na} if self._dynamic else {})}
+        self._time = torch.from_numpy(batch.bind("time"))
+        self._wrench = torch.from_numpy(batch.bind("xfrc_applied"))
+        self._site_position = _output(batch.bind("site_xpos"))
+        self._contact = _output(batch.bind("sensordata"))
+        self._site_rotation = _output(batch.bind("site_xmat"))
+
+    def _expand(self) -> None:
+        """Give every parameter its per-environment values, at nominal."""
+        batch = self.batch
+        self._robot = RobotFields(self.model, batch, self.scene.robot)
+        self._friction = batch.expand("geom_friction")
+        self._objects = ObjectGeoms(self.model, batch, self.scene.objects)
+        self._bodies = self._objects.bodies
+        nominal = parameters.nominal(self.scene)
+        self.values = parameters.repeat(nominal, self.num_envs)
+        self.set_parameters(torch.arange(self.num_envs), parameters.repeat(nominal, self.num_envs))
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> SimState:
+        """The current state; float64 views but for what has to be put together."""
+        pose, twist = self._object_pose, self._object_twist
+        # MuJoCo keeps a free body's angular velocity in the body's own frame.
+        angular = quat_rotate(pose[..., 3:], twist[..., 3:])
+        palms = [self._site_position[:, self._palms], self._site_rotation[:, self._palms]]
+        return SimState(
+            joint_position=self._joint_position,
+            joint_velocity=self._joint_velocity,
+            object_pose=pose,
+            object_velocity=torch.cat([twist[..., :3], angular], dim=-1),
+            fingertip_position=self._site_position[:, self._tips],
+            palm_pose=torch.cat(palms, dim=-1),
+            contact=self._contact > 0,
+        )
+
+    def set_joint_targets(self, targets: Tensor) -> None:
+        """See `Backend`."""
+        self._before = self._ctrl.clone() if self._dynamic and self._robot.late.any() else None
+        self._ctrl.copy_(targets)
+
+    def apply_wrench(self, wrench: Tensor) -> None:
+        """See `Backend`."""
+        self._wrench[:, self._bodies] = wrench.to(torch.float64)
+
+    def step(self, substeps: int) -> Tensor:
+        """See `Backend`."""
+        failed: List[int] = []
+        if self._before is not None:
+            failed += self._first_step(self._before, self._none if substeps > 1 else self._stage)
+            substeps -= 1
+        if substeps:
+            failed += self._advance(substeps, self._stage)
+        # The sum of squares is non-finite where any entry is, and also catches what is about to overflow.
+        bad = ~torch.isfinite((self._qvel**2).sum(dim=1) + self._qpos.sum(dim=1))
+        if failed:
+            bad[failed] = True
+        return bad
+
+    def _first_step(self, before: Tensor, stage: int) -> List[int]:
+        """The first physics step after new targets, with their mean over it where a delay ends within."""
+        self._before = None
+        target = self._ctrl.clone()
+        self._ctrl.copy_(torch.lerp(target, before, torch.from_numpy(self._robot.late)))
+        failed = self._advance(1, stage)
+        self._ctrl.copy_(target)
+        return failed
+
+    def _advance(self, substeps: int, stage: int) -> List[int]:
+        from mujoco.batch import SimulationError
+
+        try:
+            self.batch.step(nstep=substeps, stage=stage)
+        except SimulationError as error:
+            return [int(i) for i in error.ids]
+        return []
+
+    def rollout(self, targets: Tensor) -> Rollout:
+        """See `Backend`."""
+        from mujoco import mjtState
+        from mujoco.batch import SimulationError
+
+        before = self._ctrl if self._before is None else self._before
+        previous = torch.cat([before[:, None], targets[:, :-1]], dim=1)
+        control = torch.lerp(targets, previous, torch.from_numpy(self._robot.late)[:, None])
+        steps, began, spec = targets.shape[1], self._time.clone(), mjtState.mjSTATE_CTRL.value
+        out = {name: np.empty((self.num_envs, steps, size)) for name, size in self._recorded.items()}
+        with contextlib.suppress(SimulationError):  # those that raise do not advance at all
+            self.batch.rollout(steps, control.numpy(), spec, record=tuple(out), out=out)  # pyright: ignore
+        self._before = None
+        self._ctrl.copy_(targets[:, -1])
+        names = ("qpos", "qvel", "qacc", "qfrc_gravcomp")
+        position, *motion, compensation = (torch.from_numpy(out[name])[..., self._commanded] for name in names)
+        applied = torch.from_numpy(out["act"]) if self._dynamic else control
+        effort = self._drive_effort(applied, position, *motion)
+        # The engine stops where a simulation becomes non-finite.
+        diverged = self._time < began + (steps - 0.5) * self.model.opt.timestep
+        return Rollout(position, effort + compensation, diverged)
+
+    def _drive_effort(self, target: Tensor, position: Tensor, velocity: Tensor, acceleration: Tensor) -> Tensor:
+        """(N, S, 26) torques of the drives, all arguments of that shape."""
+        if self._dynamic:  # the engine's velocities are half a step older than its positions
+            velocity = velocity + acceleration * (self.model.opt.timestep / 2)
+        stiffness, damping = (self.values[name][:, None] for name in ("joint_stiffness", "joint_damping"))
+        limit = self.values["joint_effort"][:, None] if "joint_effort" in self.values else self._effort
+        return torch.clamp(stiffness * (target - position) - damping * velocity, -limit, limit)
+
+    def reset(self, env_ids: Tensor, initial: InitialState) -> None:
+        """See `Backend`."""
+        ids = env_ids.numpy().astype(np.int32)
+        self.batch.reset(ids, stage=self._none)
+        self._joint_position[env_ids] = initial.joint_position.to(torch.float64)
+        self._object_pose[env_ids] = initial.object_pose.to(torch.float64)
+        target = initial.joint_target.to(torch.float64)
+        self._ctrl[env_ids] = target
+        if self._before is not None:
+            self._before[env_ids] = target
+        if self._dynamic:  # it has been there for long
+            self._act[env_ids], self._sent[env_ids] = target, target[..., None]
+        self.batch.forward(ids, stage=self._stage)
+
+    # -- parameters ----------------------------------------------------------------------------------------------------
+
+    def set_parameters(self, env_ids: Tensor, values: Mapping[str, Tensor]) -> None:
+        """See `Backend`."""
+        parameters.check(values)
+        ids = env_ids.numpy()
+        for name, value in values.items():
+            if name not in self.values:
+                known = torch.from_numpy(constants(self.scene.robot)[name])
+                self.values[name] = known.repeat(self.num_envs, 1)
+            self.values[name][env_ids] = value.to(torch.float64)
+        column = ids[:, None]
+        robot = {name: value.numpy()[ids] for name, value in self.values.items() if name in self._robot}
+        self._robot.write(ids, values, robot)
+        if "hand_friction" in values:
+            self._friction[column, self._hand_geoms, 0] = values["hand_friction"]
+        if "object_friction" in values:
+            for item, geoms in enumerate(self._objects.geoms):
+                self._friction[column, geoms, 0] = values["object_friction"][:, item : item + 1]
+        if not values.keys().isdisjoint(("object_mass", "object_size", "object_choice")):
+            self._set_objects(ids)
+
+    def _set_objects(self, ids: np.ndarray) -> None:
+        choice, size, mass = (
+            self.values[name].numpy()[ids] for name in ("object_choice", "object_size", "object_mass")
+        )
+        self._objects.apply(ids, choice, size.reshape(len(ids), -1, 3), mass)
+
+    # -- the rest ------------------------------------------------------------------------------------------------------
+
+    def get_state(self) -> Dict[str, Any]:
+        """Engine rows (with warm starts) and parameters of every environment."""
+        return {
+            "rows": torch.from_numpy(self.batch.state.copy()),
+            "values": {name: value.clone() for name, value in self.values.items()},
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """See `Backend`."""
+        self.set_parameters(torch.arange(self.num_envs), state["values"])
+        self.batch.state[:] = state["rows"].numpy()
+        self.batch.forward(stage=self._stage)
+
+
+def _output(array: np.ndarray) -> Tensor:
+    """A tensor over an output of the engine; torch has no read-only tensors, so nobody may write to it."""
+    view = array.view()
+    view.flags.writeable = True
+    return torch.from_numpy(view)

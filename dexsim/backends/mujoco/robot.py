@@ -1,0 +1,185 @@
+"""A `RobotSpec` as part of a MuJoCo model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+import numpy as np
+
+from dexsim.backends.mujoco.discrete import discrete_armature, engine_delay
+from dexsim.robots.meshes import add_meshes
+from dexsim.robots.spec import Joint, Link, Primitive, RobotSpec, Vec3
+from dexsim.rotations import quat_from_rpy
+
+# Collision bits. A pair collides where one's type meets the other's affinity (MuJoCo's rule). Links of one hand never
+# touch each other; a hand meets the other hand, both forearms, the torso and the environment.
+ENVIRONMENT, TORSO = 1, 2
+HAND_BIT = {"left": 4, "right": 8}
+FOREARM_BIT = {"left": 16, "right": 32}
+COLLISION_CLASS: Dict[str, Any] = {"environment": (ENVIRONMENT, ENVIRONMENT), "torso": (TORSO, 0), "arm": (0, 0)}
+RGBA = {
+    "torso": (0.75, 0.77, 0.8, 1),
+    "arm": (0.75, 0.77, 0.8, 1),
+    "forearm": (0.6, 0.62, 0.66, 1),
+    "hand": (0.25, 0.27, 0.3, 1),
+}
+# Stiff but stable at 10 ms: time constant of two steps, near-critical damping, full impedance.
+COUPLING_SOLREF = (0.02, 1.0)
+COUPLING_SOLIMP = (0.99, 0.999, 0.001, 0.5, 2.0)
+# The longest delay of a target that a drive can be given, s, and the shortest lag that the engine's filter integrates.
+MAX_DELAY = 0.25
+MIN_LAG = 1e-4
+# MuJoCo's name of the drawn, non-colliding geoms' group and of the colliding ones'.
+COLLISION_GROUP, VISUAL_GROUP = 3, 2
+
+
+def collision_bits(region: str, side: str) -> Any:
+    """(contype, conaffinity) of a shape in a region of the robot."""
+    if region == "hand":
+        other = HAND_BIT["right"] if side == "left" else HAND_BIT["left"]
+        return HAND_BIT[side], ENVIRONMENT | TORSO | other | FOREARM_BIT["left"] | FOREARM_BIT["right"]
+    if region == "forearm":
+        other = FOREARM_BIT["right"] if side == "left" else FOREARM_BIT["left"]
+        return FOREARM_BIT[side], ENVIRONMENT | TORSO | other
+    return COLLISION_CLASS[region]
+
+
+def add_robot(spec: Any, robot: RobotSpec, meshes: Optional[Path] = None) -> None:
+    """Add a robot to an `mujoco.MjSpec`, its base welded to the world at the origin.
+
+    Args:
+        spec: the MjSpec to add to.
+        robot: the robot.
+        meshes: the vendor's folder (`dexsim.robots.meshes.find_meshes`), to draw its meshes and hide the collision
+            primitives; None to draw the primitives.
+    """
+    import mujoco
+
+    links = {link.name: link for link in robot.links}
+    bodies = {"base_link": _add_link(spec.worldbody, links["base_link"])}
+    moving = set(robot.joint_names)
+    parents = {joint.parent for joint in robot.joints}
+    for joint in robot.joints:
+        parent = bodies[joint.parent]
+        link = links.get(joint.child, Link(joint.child, 0.0, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)))
+        if link.mass == 0 and joint.child not in parents:
+            continue  # a frame of the vendor's URDF: no mass, no shape, nothing below
+        body = _add_link(parent, link, joint)
+        bodies[joint.child] = body
+        if joint.name in moving:
+            armature = discrete_armature(
+                joint.armature, joint.damping, spec.option.timestep, explicit=robot.has_drive_dynamics
+            )
+            _add_joint(body, joint, limited=joint.name in robot.commands, armature=float(armature))
+    for tip in robot.fingertips:
+        bodies[tip.link].add_site(
+            name=f"tip_{tip.name}", pos=_shifted(tip.position, links[tip.link]), size=[0.004] * 3, group=4
+        )
+    for palm in robot.palms:
+        rotation = np.stack(
+            [np.array(palm.normal), np.cross(palm.fingers, palm.normal), np.array(palm.fingers)], axis=1
+        )
+        quat = np.zeros(4)
+        mujoco.mju_mat2Quat(quat, rotation.flatten())
+        position = _shifted(palm.position, links[palm.link])
+        bodies[palm.link].add_site(name=f"palm_{palm.side}", pos=position, quat=quat, size=[0.004] * 3, group=4)
+    _add_drives(spec, robot)
+    _add_couplings(spec, robot)
+    _exclude_neighbours(spec, robot)
+    if meshes is not None:
+        _hide_primitives(spec, robot)
+        add_meshes(spec, robot, meshes, VISUAL_GROUP)
+
+
+def _hide_primitives(spec: Any, robot: RobotSpec) -> None:
+    """Transparent geoms are neither drawn nor met by rays; they collide as before."""
+    names = {f"{link.name}_{i}" for link in robot.links for i in range(len(link.primitives))}
+    for geom in spec.geoms:
+        if geom.name in names:
+            geom.rgba[3] = 0.0
+
+
+def _add_link(parent: Any, link: Link, joint: Optional[Joint] = None) -> Any:
+    """A body with its inertia and collision shapes."""
+    origin = joint.origin if joint else (0.0, 0.0, 0.0)
+    quat = quat_from_rpy(joint.rpy) if joint else (1.0, 0.0, 0.0, 0.0)
+    body = parent.add_body(name=link.name, pos=origin, quat=quat, gravcomp=link.gravity_compensation)
+    if link.mass > 0:
+        body.mass, body.fullinertia, body.explicitinertial = link.mass, link.inertia, True
+        body.ipos = _shifted(link.com, link)
+    for i, primitive in enumerate(link.primitives):
+        _add_primitive(body, f"{link.name}_{i}", primitive, _shifted(primitive.position, link))
+    return body
+
+
+def _shifted(position: Vec3, link: Link) -> np.ndarray:
+    """A point of a link in its joint's frame."""
+    return np.array(position) + np.array(link.origin)
+
+
+def _add_primitive(body: Any, name: str, primitive: Primitive, position: np.ndarray) -> None:
+    import mujoco
+
+    contype, conaffinity = collision_bits(primitive.region, primitive.side)
+    size = np.zeros(3)
+    if primitive.kind == "box":
+        kind, size[:] = mujoco.mjtGeom.mjGEOM_BOX, np.array(primitive.size) / 2
+    else:
+        kind, size[:2] = mujoco.mjtGeom.mjGEOM_CAPSULE, (primitive.size[0], primitive.size[1] / 2)
+    body.add_geom(
+        name=name, type=kind, size=size, pos=position, quat=primitive.quat, contype=contype,
+        conaffinity=conaffinity, condim=3, mass=0.0, group=COLLISION_GROUP, rgba=RGBA[primitive.region],
+    )  # fmt: skip
+
+
+def _add_joint(body: Any, joint: Joint, limited: bool, armature: float) -> None:
+    """A hinge. Coupled joints go unlimited: their sources have limits, the Inspire thumb's contradict each other."""
+    import mujoco
+
+    body.add_joint(
+        name=joint.name, type=mujoco.mjtJoint.mjJNT_HINGE, axis=joint.axis, range=joint.limits,
+        limited=int(limited), armature=armature, frictionloss=joint.friction,
+    )  # fmt: skip
+
+
+def _add_drives(spec: Any, robot: RobotSpec) -> None:
+    """Position drives in canonical order, so that `ctrl` is the (26,) vector of joint targets in rad."""
+    import mujoco
+
+    for name in robot.commands:
+        joint = robot.joint(name)
+        drive = spec.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+        drive.set_to_position(kp=joint.stiffness, kv=joint.damping)
+        drive.ctrlrange, drive.ctrllimited = joint.limits, mujoco.mjtLimited.mjLIMITED_TRUE
+        drive.forcerange, drive.forcelimited = (-joint.effort, joint.effort), mujoco.mjtLimited.mjLIMITED_TRUE
+        if robot.has_drive_dynamics:
+            _filter_targets(drive, joint, spec.option.timestep)
+
+
+def _filter_targets(drive: Any, joint: Joint, timestep: float) -> None:
+    """Targets reach the drive after a delay, interpolated between steps, and through a first-order filter."""
+    import mujoco
+
+    drive.dyntype, drive.dynprm[0] = mujoco.mjtDyn.mjDYN_FILTEREXACT, max(joint.lag, MIN_LAG)
+    linear = 1
+    drive.delay, drive.interp = float(engine_delay(joint.delay, timestep)), linear
+    drive.nsample = round(MAX_DELAY / timestep) + 2
+
+
+def _add_couplings(spec: Any, robot: RobotSpec) -> None:
+    """Each underactuated joint follows its source by a joint equality q_u = b + k q_a."""
+    import mujoco
+
+    for coupling in robot.couplings:
+        spec.add_equality(
+            name=f"coupling_{coupling.joint}", type=mujoco.mjtEq.mjEQ_JOINT, name1=coupling.joint,
+            name2=coupling.source, data=[coupling.b, coupling.k] + [0.0] * 10, solref=COUPLING_SOLREF,
+            solimp=COUPLING_SOLIMP,
+        )  # fmt: skip
+
+
+def _exclude_neighbours(spec: Any, robot: RobotSpec) -> None:
+    """A palm lies two wrist joints from its own forearm: adjacent for contact, its fingers are not."""
+    for palm in robot.palms:
+        spec.add_exclude(bodyname1=palm.link, bodyname2=f"{palm.side}_hand_yaw_link")

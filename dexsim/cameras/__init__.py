@@ -1,0 +1,1 @@
+"""Cameras as data: where they stand and how they project."""

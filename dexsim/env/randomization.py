@@ -1,0 +1,153 @@
+"""Domain randomization: Table 4 of arXiv 2502.20396, but for its camera rows.
+
+How its units are read here:
+
+- Joint observation noise N(0, 0.4) and action noise N(0, 0.1) are on normalized values: joint positions as fractions
+  of the range (-1 lower limit, 1 upper limit), actions in [-1, 1]. In rad, 0.4 would leave no controllable robot.
+- Object position noise 0.02 is the standard deviation of Gaussian noise in m.
+- Initial position +U(-0.02, 0.02): m (the table says cm; its size says m).
+- The random force: each 0.1 s a force is drawn anew with probability 0.2, its components N(0, 1) times scale times
+  the object's mass (so the scale is an acceleration in m/s^2, as in Isaac Gym's tasks); between draws it decays by 0.99
+  each 0.1 s.
+- Lag probabilities are per policy step: with frame lag the actor sees its last frame again, with action lag the last
+  action acts again.
+- Gains, frictions, mass and shape are drawn once an episode. Gains are scaled joint by joint. Contact friction is the
+  larger of the two sides' (MuJoCo's rule).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Dict, Mapping, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from dexsim.env.draws import EpisodeDraws
+from dexsim.errors import require
+from dexsim.parameters import PARAMETERS, Choices, repeat
+
+Range = Tuple[float, float]
+
+
+@dataclass(frozen=True)
+class RandomizationSettings:
+    """What varies, and how much; None or 0 leaves a thing at nominal. Units as in the module's text.
+
+    Attributes:
+        object_mass: kg.
+        object_friction: sliding friction coefficient.
+        object_scale: factor on each extent of the object.
+        hand_friction: sliding friction coefficient.
+        stiffness_scale: factor on each P gain.
+        damping_scale: factor on each D gain.
+        initial_position: object's initial position, +- m, horizontal.
+        initial_yaw: object's initial yaw, +- rad.
+        force_scale: m/s^2.
+        force_probability: chance of a new force each 0.1 s.
+        force_decay: factor each 0.1 s.
+        object_position_noise: m.
+        joint_noise: normalized units.
+        action_noise: normalized units.
+        frame_lag: probability.
+        action_lag: probability.
+    """
+
+    object_mass: Optional[Range] = None
+    object_friction: Optional[Range] = None
+    object_scale: Optional[Range] = None
+    hand_friction: Optional[Range] = None
+    stiffness_scale: Optional[Range] = None
+    damping_scale: Optional[Range] = None
+    initial_position: float = 0.0
+    initial_yaw: float = 0.0
+    force_scale: float = 0.0
+    force_probability: float = 0.0
+    force_decay: float = 1.0
+    object_position_noise: float = 0.0
+    joint_noise: float = 0.0
+    action_noise: float = 0.0
+    frame_lag: float = 0.0
+    action_lag: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse ranges that cannot be."""
+        for field in fields(self):
+            value, name = getattr(self, field.name), field.name
+            if isinstance(value, tuple):
+                low, high = PARAMETERS[name].bounds if name in PARAMETERS else (0.01, 100.0)
+                allowed = f"[low, high] with {low:g} <= low <= high <= {high:g}"
+                require(low <= value[0] <= value[1] <= high, name, list(value), allowed)
+            elif value is not None:
+                share = name.endswith(("probability", "lag", "decay"))
+                require(0 <= value <= (1 if share else float("inf")), name, value, "0 to 1" if share else "0 or more")
+
+    @property
+    def changes_parameters(self) -> bool:
+        """Whether any physical parameter varies from episode to episode."""
+        return any(isinstance(getattr(self, field.name), tuple) for field in fields(self))
+
+
+def draw_parameters(
+    settings: RandomizationSettings,
+    nominal: Mapping[str, Tensor],
+    draws: EpisodeDraws,
+    choices: Choices,
+) -> Dict[str, Tensor]:
+    """Physical parameters of some episodes: name -> (n, k); those that do not vary are at nominal.
+
+    Args:
+        settings: what varies.
+        nominal: name -> (k,).
+        draws: of the episodes.
+        choices: the objects that there are to choose from, each as likely as the others.
+    """
+    values = repeat(nominal, len(draws))
+    chosen = values["object_choice"].long()
+    if choices.any:
+        drawn = [draws.index(f"object_choice_{i}", count) for i, count in enumerate(choices.counts)]
+        chosen = torch.stack(drawn, dim=1)
+        values.update(choices.values(chosen))
+    for name in ("object_mass", "object_friction", "hand_friction"):
+        interval = getattr(settings, name)
+        if interval:
+            values[name] = draws.uniform(name, len(nominal[name]), *interval)
+    for name, interval in (
+        ("joint_stiffness", settings.stiffness_scale),
+        ("joint_damping", settings.damping_scale),
+        ("object_size", settings.object_scale),
+    ):
+        if interval:
+            scale = draws.uniform(name, len(nominal[name]), *interval)
+            values[name] = values[name] * (choices.fit_scale(scale, chosen) if name == "object_size" else scale)
+    return values
+
+
+class RandomForce:
+    """The decaying random force on each object.
+
+    Args:
+        settings: its scale, probability and decay.
+        shape: (N, K).
+        dt: policy period in s.
+    """
+
+    def __init__(self, settings: RandomizationSettings, shape: Tuple[int, int], dt: float) -> None:
+        """See the class."""
+        self._scale = settings.force_scale
+        self._probability = 1 - (1 - settings.force_probability) ** (dt / 0.1)
+        self._decay = settings.force_decay ** (dt / 0.1)
+        self.wrench = torch.zeros(*shape, 6)
+
+    @property
+    def active(self) -> bool:
+        """Whether there is any force at all."""
+        return self._scale > 0 and self._probability > 0
+
+    def step(self, mass: Tensor, generator: torch.Generator) -> Tensor:
+        """Wrench (N, K, 6) for the next policy step; `mass` is (N, K) in kg."""
+        count, objects = mass.shape
+        force = torch.randn(count, objects, 3, generator=generator) * (self._scale * mass)[..., None].float()
+        fresh = torch.rand(count, objects, 1, generator=generator) < self._probability
+        self.wrench[..., :3] = torch.where(fresh, force, self.wrench[..., :3] * self._decay)
+        return self.wrench

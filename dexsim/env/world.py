@@ -1,0 +1,168 @@
+"""What task terms see: the simulation's state, the goals, and what the episode has been so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Dict, FrozenSet, Mapping, Optional, Protocol, Tuple
+
+import torch
+from torch import Tensor
+
+from dexsim.backends import InitialState, SimState
+from dexsim.env.draws import EpisodeDraws
+from dexsim.env.randomization import RandomizationSettings
+from dexsim.robots import RobotSpec
+from dexsim.scene import Scene
+
+
+class RobotTensors:
+    """What terms need of a robot, as tensors made once: indices, limits and encoder bias in rad, speeds in rad/s."""
+
+    def __init__(self, robot: RobotSpec) -> None:
+        """Tensors of a robot."""
+        self.command_index = torch.from_numpy(robot.command_index)
+        self.limits = torch.from_numpy(robot.command_limits)
+        self.bias = torch.from_numpy(robot.encoder_bias)
+        self.speed = torch.tensor([robot.joint(name).velocity for name in robot.commands], dtype=torch.float64)
+
+
+@dataclass
+class World:
+    """Batched view handed to every term; N environments, K objects.
+
+    Attributes:
+        robot: the robot.
+        tensors: what terms need of it.
+        state: the simulation's state.
+        parameters: (N, k) current value of every named physical parameter.
+        nominal: (k,) its nominal value.
+        goals: (N, P, 3) where the object should go in each phase of the task, m.
+        phase: (N,) int64 which phase an episode is in; the recipe's stage variable (section B).
+        initial_object: (N, K, 7) object poses at the episode's start.
+        step: (N,) int64 policy steps since the episode's start.
+        action: (N, A) the policy's last action in [-1, 1], without noise.
+        previous_action: (N, A) the one before.
+        dt: policy period in s.
+        mirrored: (N,) bool, whether the policy sees this episode in the mirror (`Task.two_sided`).
+    """
+
+    robot: RobotSpec
+    tensors: RobotTensors
+    state: SimState
+    parameters: Mapping[str, Tensor]
+    nominal: Mapping[str, Tensor]
+    goals: Tensor
+    phase: Tensor
+    initial_object: Tensor
+    step: Tensor
+    action: Tensor
+    previous_action: Tensor
+    dt: float
+    mirrored: Tensor
+
+    @property
+    def measured_position(self) -> Tensor:
+        """(N, 26) what the encoders of the commanded joints read, without noise, rad."""
+        return self.state.joint_position[:, self.tensors.command_index] + self.tensors.bias
+
+    @property
+    def goal(self) -> Tensor:
+        """(N, 3) where the object should go now, m."""
+        return self.goals[torch.arange(len(self.phase)), self.phase]
+
+    def object_size(self, index: int = 0) -> Tensor:
+        """(N, 3) full extents of one object in m."""
+        return self.parameters["object_size"][:, 3 * index : 3 * index + 3]
+
+
+Term = Callable[[World], Tensor]
+
+
+@dataclass
+class Start:
+    """How some environments' episodes start: n environments.
+
+    Attributes:
+        state: joints and objects.
+        goals: (n, P, 3) one for each phase, m.
+        mirrored: (n,) bool for a two-sided task.
+        phase: (n,) int64, None for the first.
+        later: (n,) bool, which start in a later stage of the task; None for none.
+    """
+
+    state: InitialState
+    goals: Tensor
+    mirrored: Optional[Tensor] = None
+    phase: Optional[Tensor] = None
+    later: Optional[Tensor] = None
+
+
+class Task(Protocol):
+    """What an environment needs to know of a task; all functions are batched.
+
+    Attributes:
+        name: its name.
+        episode_s: length of an episode in s.
+        hold_s: how long success must have held when the episode ends, in s.
+        actor: names of the actor's observation terms (`dexsim.control.observations.TERMS`).
+        critic: names of the critic's.
+        rewards: name -> (weight, term); each is logged.
+        stage_names: the keys of `stages`, in order; "picked_up" among them.
+        symmetric: whether its mirror image in the x-z plane is the same task.
+        two_sided: whether episodes come in two mirror images, one with each hand in the main part: the policy sees and
+            acts in the mirror where `Start.mirrored` says so, and so always plays the same part.
+        joints: names of the joints that the policy moves, None for all; for a two-sided task as the policy sees them.
+        phases: how many there are, each with a goal of its own.
+        capabilities: what the backend must be able to do.
+    """
+
+    name: str
+    episode_s: float
+    hold_s: float
+    actor: Tuple[str, ...]
+    critic: Tuple[str, ...]
+    rewards: Mapping[str, Tuple[float, Term]]
+    stage_names: Tuple[str, ...]
+    symmetric: bool
+    two_sided: bool
+    joints: Optional[Tuple[str, ...]]
+    phases: int
+    capabilities: FrozenSet[str]
+
+    def scene(self, robot: RobotSpec, timestep: float) -> Scene:
+        """The scene at nominal."""
+        ...
+
+    def start(self, draws: EpisodeDraws, parameters: Mapping[str, Tensor], jitter: RandomizationSettings) -> Start:
+        """Draw initial states and goals; `parameters` are the drawn ones (n, k), `jitter` says how poses vary."""
+        ...
+
+    def next_phase(self, world: World) -> Tensor:
+        """(N,) int64 the phase that each episode is in from now on; asked after each step where there are several."""
+        ...
+
+    def success(self, world: World) -> Tensor:
+        """(N,) whether the goal is met now."""
+        ...
+
+    def failure(self, world: World) -> Tensor:
+        """(N,) whether the episode is lost and ends."""
+        ...
+
+    def stages(self, world: World) -> Dict[str, Tensor]:
+        """Name -> (N,) whether a stage is reached now; reported as 'ever reached in the episode'."""
+        ...
+
+    def metrics(self, world: World) -> Dict[str, Tensor]:
+        """Name -> (N,) figures of how an episode ended, for evaluation."""
+        ...
+
+    def marker_positions(self, world: World) -> Tensor:
+        """Contact markers in the world, (N, n, 3) m: for drawing."""
+        ...
+
+
+def weighted_sum(rewards: Mapping[str, Tuple[float, Term]], world: World) -> Tuple[Tensor, Dict[str, Tensor]]:
+    """Total reward (N,) and its weighted terms by name."""
+    terms: Dict[str, Tensor] = {name: weight * term(world) for name, (weight, term) in rewards.items()}
+    return torch.stack(list(terms.values())).sum(dim=0), terms

@@ -1,0 +1,1 @@
+"""What a run shows: a line of progress, and pages of HTML."""

@@ -1,0 +1,1 @@
+"""Logs of a robot: reading, checking and importing them."""

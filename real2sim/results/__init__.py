@@ -1,0 +1,1 @@
+"""What a fit has found: judged on logs, with intervals, written and drawn."""

@@ -1,0 +1,202 @@
+"""Measure a trained policy: success, pick-up and stages, each with its 95% Wilson interval.
+
+The policy acts without exploration noise over a set of episodes that `seed` and `num_envs` fix. A table is printed;
+`result.json` has the rates, `evaluated.yaml` which checkpoint and environment, and `episodes.parquet` a row an episode.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from omegaconf import OmegaConf
+
+import tasks
+from dexsim import settings
+from dexsim.env.perturbation import KINDS, PerturbationSettings
+from dexsim.errors import UserError, require
+from dexsim.rl import checkpoint as checkpoints
+from dexsim.rl.evaluation import Episode, run_episodes
+from dexsim.rl.player import Policy
+from dexsim.runs import RunFolder, atomic_path, atomic_write, wilson
+from tasks.verbs.report import is_rate, number_format
+from tasks.verbs.robustness import sweep
+
+logger = logging.getLogger(__name__)
+
+SECTIONS = ("task", "robot", "backend", "randomization", "control")  # in the order of `tasks.make_env`
+
+if TYPE_CHECKING:
+    from dexsim.env.env import Env
+
+Section = Optional[Dict[str, Any]]
+Metric = Tuple[str, float, str, Tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Config of `dexsim evaluate`.
+
+    Attributes:
+        checkpoint: Checkpoint file or run folder.
+        episodes: How many, over all environments.
+        num_envs: Environments that are stepped together.
+        seed: Of the set of episodes.
+        threads: Simulation threads, 0 for one a core.
+        video: Whether to record an episode into `video.mp4`.
+        forces: Kinds of disturbance (`dexsim.env.perturbation.KINDS`) to evaluate under too, with a plot.
+        magnitudes: Their sizes in N.
+        task: What takes the place of the checkpoint's section, as do `robot`, `backend`, `randomization` and `control`.
+    """
+
+    checkpoint: str
+    episodes: int = 500
+    num_envs: int = 100
+    seed: int = 1000
+    threads: int = 0
+    video: bool = False
+    forces: Tuple[str, ...] = ()
+    magnitudes: Tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
+    task: Section = None
+    robot: Section = None
+    backend: Section = None
+    randomization: Section = None
+    control: Dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(self.episodes >= 1, "episodes", self.episodes, "at least 1")
+        require(self.num_envs >= 1, "num_envs", self.num_envs, "at least 1")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
+        unknown_kinds = [kind for kind in self.forces if kind not in KINDS]
+        require(not unknown_kinds, "forces", list(self.forces), f"a list of {', '.join(KINDS)}")
+        allowed = "one or more sizes from 0 to 1000 N"
+        sound = bool(self.magnitudes) and all(0 <= size <= 1000 for size in self.magnitudes)
+        require(sound, "magnitudes", list(self.magnitudes), allowed)
+
+
+def main(config: Mapping[str, Any], run: RunFolder) -> None:
+    """Evaluate, and print the table."""
+    for text in run.overrides:
+        key = text.lstrip("+").partition("=")[0]
+        if key in [f"task.{name}" for name in tasks.TRAINING_ONLY]:
+            raise UserError(f"{text}: only training heeds {key}; an evaluation's episodes start at the beginning")
+    evaluate(settings.build(EvaluateSettings, config), run)
+
+
+def evaluate(options: EvaluateSettings, run: RunFolder) -> List[Episode]:
+    """Run the episodes and write `result.json`, `episodes.parquet` and what else was asked for; return the episodes."""
+    import torch
+
+    torch.set_num_threads(1)  # small batches; the simulator has its own threads
+    checkpoint = checkpoints.load(options.checkpoint)
+    sections = env_sections(checkpoint.config, options)
+    policy = Policy.from_checkpoint(checkpoint)
+    num_envs = min(options.num_envs, options.episodes)
+    evaluated = {"checkpoint": str(checkpoint.path), "frame": checkpoint.frame, "num_envs": num_envs, **sections}
+    atomic_write(run.path / "evaluated.yaml", OmegaConf.to_yaml(OmegaConf.create(evaluated)))
+
+    nonfinite = 0
+
+    def roll_out(perturbation: Optional[PerturbationSettings] = None) -> List[Episode]:
+        nonlocal nonfinite
+        env = make_env(sections, num_envs, options.seed, run.path if nonfinite == 0 else None, perturbation)
+        checkpoints.check_matches(checkpoint, env.spec_table(), allow=tuple(_given(options.control)))
+        rows = run_episodes(env, policy, options.episodes)
+        nonfinite += env.nonfinite_count
+        return rows
+
+    episodes = roll_out()
+    metrics = summarize(episodes)
+    for name, value, unit, interval in metrics:
+        run.result(name, value, unit, len(episodes), interval)
+    _write_parquet(run.path / "episodes.parquet", options.seed, episodes)
+    _print_table(metrics, len(episodes))
+    if options.forces:
+
+        def successes(perturbation: PerturbationSettings) -> List[bool]:
+            return [bool(episode["success"]) for episode in roll_out(perturbation)]
+
+        undisturbed = [bool(episode["success"]) for episode in episodes]
+        sweep(options.forces, options.magnitudes, successes, undisturbed, run)
+    run.result("nonfinite_environments", nonfinite, "1")
+    if options.video:
+        from dexsim.drawing import renderer as rendering
+
+        path = run.path / "video.mp4"
+        logger.info("recording %s: a minute or two where the vendor's meshes are installed", path)
+        filmed = make_env(sections, 1, options.seed)
+        rendering.record(filmed, policy, path, filmed.task.episode_s, width=480, height=360)
+    return episodes
+
+
+def make_env(
+    sections: Mapping[str, Mapping[str, Any]],
+    num_envs: int,
+    seed: int,
+    dump_dir: Optional[Path] = None,
+    perturbation: Optional[PerturbationSettings] = None,
+) -> Env:
+    """Build an environment from its config sections."""
+    given = (sections[name] for name in SECTIONS)
+    return tasks.make_env(*given, num_envs=num_envs, seed=seed, dump_dir=dump_dir, perturbation=perturbation)
+
+
+def env_sections(config: Mapping[str, Any], options: EvaluateSettings) -> Dict[str, Dict[str, Any]]:
+    """Return the sections that make the environment: the checkpoint's, with what was given in their place.
+
+    An empty section given (a group that sets nothing, like no randomization) replaces the checkpoint's as a whole.
+    """
+    sections: Dict[str, Dict[str, Any]] = {}
+    for name in SECTIONS:
+        given = _given(options.control) if name == "control" else getattr(options, name)
+        replaced = name != "control" and given == {}
+        sections[name] = {} if replaced else {**config[name], **(given or {})}
+    for key in tasks.TRAINING_ONLY:
+        sections["task"].pop(key, None)
+    return {**sections, "backend": {**sections["backend"], "threads": options.threads}}
+
+
+def summarize(episodes: Sequence[Episode]) -> List[Metric]:
+    """Return name, value, unit and 95% interval of each metric: rates of what is true or false, means of the rest."""
+    metrics: List[Metric] = []
+    for name in filter(is_rate, episodes[0]):
+        count = sum(bool(episode[name]) for episode in episodes)
+        metrics.append((name, count / len(episodes), "1", wilson(count, len(episodes))))
+    means = [("return", "1"), ("length", "steps"), *((name, "") for name in episodes[0] if name.startswith("metric_"))]
+    for name, unit in means:
+        metrics.append((name, *_mean(unit, [float(episode[name]) for episode in episodes])))
+    return metrics
+
+
+def _mean(unit: str, values: Sequence[float]) -> Tuple[float, str, Tuple[float, float]]:
+    mean = sum(values) / len(values)
+    variance = sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)
+    half = 1.96 * math.sqrt(variance / len(values))
+    return mean, unit, (mean - half, mean + half)
+
+
+def _given(section: Mapping[str, Any]) -> Dict[str, Any]:
+    return {key: value for key, value in section.items() if value is not None}
+
+
+def _write_parquet(path: Path, seed: int, episodes: Sequence[Episode]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    with atomic_path(path) as temporary:
+        table = pyarrow.Table.from_pylist([{"seed": seed, **episode} for episode in episodes])
+        pyarrow.parquet.write_table(table, temporary)
+
+
+def _print_table(metrics: Sequence[Metric], n: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "mean", "95% interval", title=f"{n} episodes")
+    for name, value, _, (low, high) in metrics:
+        form = number_format(name)
+        table.add_row(name.replace("_", " "), form.format(value), f"{form.format(low)} .. {form.format(high)}")
+    Console().print(table)
