@@ -13,9 +13,9 @@ import itertools
 import logging
 import re
 import sys
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional, Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -28,7 +28,7 @@ _GROUP = "dexsim.verbs"
 _HELP, _MULTIRUN = ("-h", "--help"), ("-m", "--multirun")
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit status: 0, 2 for a user's mistake, 130 for Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
@@ -42,7 +42,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return 0
 
 
-def verbs() -> Dict[str, metadata.EntryPoint]:
+def verbs() -> dict[str, metadata.EntryPoint]:
     """Returns the entry points of the verbs that are installed, by name."""
     return {name: point for name, point in entry_points(_GROUP).items() if _source(point).is_file()}
 
@@ -75,7 +75,7 @@ def compose(config_name: str, overrides: Sequence[str] = (), with_hydra: bool = 
         raise _explain(error, overrides) from None
 
 
-def _dispatch(arguments: List[str]) -> None:
+def _dispatch(arguments: list[str]) -> None:
     if not arguments or arguments[0] in _HELP:
         print(_help())
     elif arguments[0] == "--version":
@@ -84,7 +84,7 @@ def _dispatch(arguments: List[str]) -> None:
         _dispatch_verb(arguments[0], arguments[1:])
 
 
-def _dispatch_verb(verb: str, arguments: List[str]) -> None:
+def _dispatch_verb(verb: str, arguments: list[str]) -> None:
     known = verbs()
     if verb not in known:
         raise unknown(f"no verb named {verb!r}", verb, known)
@@ -121,7 +121,7 @@ def _execute(verb: str, config: DictConfig, overrides: Sequence[str]) -> Path:
     return folder.path
 
 
-def _expand(overrides: Sequence[str]) -> List[List[str]]:
+def _expand(overrides: Sequence[str]) -> list[list[str]]:
     """Splits the overrides of a sweep, `key=a,b`, into those of each of its runs."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -159,7 +159,7 @@ def _explain(error: Exception, overrides: Sequence[str]) -> UserError:
     return UserError(one_line(error))
 
 
-def _options(group: str) -> List[str]:
+def _options(group: str) -> list[str]:
     return sorted(file.stem for file in (paths.cfg_dir() / group).glob("*.yaml")) if group else []
 
 

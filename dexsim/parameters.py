@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Dict, Mapping, Tuple, Union
 
 import numpy as np
 import torch
@@ -30,15 +30,15 @@ class Parameter:
     name: str
     unit: str
     per: str
-    bounds: Tuple[float, float]
+    bounds: tuple[float, float]
     text: str
 
 
-def _of_robot(name: str, unit: str, bounds: Tuple[float, float], text: str) -> Parameter:
+def _of_robot(name: str, unit: str, bounds: tuple[float, float], text: str) -> Parameter:
     return Parameter(name, unit, OWNERS[name], bounds, text)
 
 
-PARAMETERS: Dict[str, Parameter] = {
+PARAMETERS: dict[str, Parameter] = {
     p.name: p
     for p in (
         _of_robot("joint_stiffness", "N m/rad", (0.01, 2000.0), "P gain of the position drive"),
@@ -77,7 +77,7 @@ HAND_FRICTION = 1.0
 ROUND = {"cylinder": (0, 0, 2), "sphere": (0, 0, 0)}
 
 
-def nominal(scene: Scene) -> Dict[str, Tensor]:
+def nominal(scene: Scene) -> dict[str, Tensor]:
     """Nominal value of every parameter of an episode, float64, (k,) each; object_size is (K * 3,)."""
     robot = constants(scene.robot)
     values = {
@@ -113,7 +113,7 @@ class Choices:
         # The axis whose scale each extent follows: round shapes stay round.
         self._axes = torch.tensor([[ROUND.get(c.shape, (0, 1, 2)) for c in row] for row in fill])
 
-    def values(self, choice: Tensor) -> Dict[str, Tensor]:
+    def values(self, choice: Tensor) -> dict[str, Tensor]:
         """Nominal parameters (n, k) of the objects that were chosen, (n, K) int64."""
         item = torch.arange(len(self.counts))
         values = {name: table[item, choice].flatten(1) for name, table in self._tables.items()}
@@ -126,12 +126,12 @@ class Choices:
         return scale.view(axes.shape).gather(2, axes).masked_fill(self._fixed[item, choice][..., None], 1.0).flatten(1)
 
 
-def repeat(values: Mapping[str, Tensor], count: int) -> Dict[str, Tensor]:
+def repeat(values: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
     """The same values for `count` environments, name -> (count, k)."""
     return {name: value.repeat(count, 1) for name, value in values.items()}
 
 
-def check(values: Mapping[str, Union[Tensor, np.ndarray]]) -> None:
+def check(values: Mapping[str, Tensor | np.ndarray]) -> None:
     """Raise UserError for a name that does not exist or a value outside its bounds."""
     for name, value in values.items():
         if name not in PARAMETERS:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from importlib import metadata
-from typing import Dict
 
 _GROUP = "dexsim.gymnasium"
 _NAMESPACE = "dexsim"
 
 
-def entry_points(group: str) -> Dict[str, metadata.EntryPoint]:
+def entry_points(group: str) -> dict[str, metadata.EntryPoint]:
     """Return the entry points of a group by name; the first distribution on the path that has a name wins."""
     # Not `metadata.entry_points(group=...)`: Python 3.8 and 3.9 do not select by group.
     found = [point for distribution in metadata.distributions() for point in distribution.entry_points]

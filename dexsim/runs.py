@@ -11,8 +11,9 @@ import re
 import shutil
 import time
 import traceback
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Sequence, Set, Tuple, Union
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -37,12 +38,12 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.overrides: Sequence[str] = ()
-        self.given: Set[str] = set()
-        self.results: Dict[str, Dict[str, Any]] = {}
-        self._handler: Optional[logging.Handler] = None
+        self.given: set[str] = set()
+        self.results: dict[str, dict[str, Any]] = {}
+        self._handler: logging.Handler | None = None
 
     @classmethod
-    def create(cls, verb: str, name: str, config: Any, root: Union[str, Path] = "runs") -> RunFolder:
+    def create(cls, verb: str, name: str, config: Any, root: str | Path = "runs") -> RunFolder:
         """Makes `root/verb/name/YYYY-mm-dd_HH-MM-SS` and writes the resolved config into it.
 
         Args:
@@ -57,7 +58,7 @@ class RunFolder:
         return run
 
     def result(
-        self, name: str, value: float, unit: str, n: Optional[int] = None, interval: Optional[Sequence[float]] = None
+        self, name: str, value: float, unit: str, n: int | None = None, interval: Sequence[float] | None = None
     ) -> None:
         """Records one metric and rewrites `result.json`; a value that is not finite becomes null.
 
@@ -82,7 +83,7 @@ class RunFolder:
         logging.getLogger().addHandler(self._handler)
         return self
 
-    def __exit__(self, kind: Optional[type], error: Optional[BaseException], trace: Any) -> None:
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
         if self._handler is not None:
             logging.getLogger().removeHandler(self._handler)
             self._handler.close()
@@ -94,7 +95,7 @@ class RunFolder:
 
 
 @contextlib.contextmanager
-def atomic_path(path: Union[str, Path]) -> Iterator[Path]:
+def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, which replaces it only once the block has ended well.
 
     The temporary path keeps the suffix, since many writers take the format from it. A crash, even of the machine,
@@ -122,13 +123,13 @@ def remove_stale(folder: Path) -> None:
                 path.unlink()
 
 
-def atomic_write(path: Union[str, Path], data: Union[bytes, str]) -> None:
+def atomic_write(path: str | Path, data: bytes | str) -> None:
     """Writes a whole file, or nothing of it; text as UTF-8."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
 
 
-def wilson(successes: int, n: int) -> Tuple[float, float]:
+def wilson(successes: int, n: int) -> tuple[float, float]:
     """Returns the 95% Wilson score interval of a success rate; (0, 1) when nothing was tried.
 
     Raises:
@@ -157,7 +158,7 @@ def _make_unique(path: Path) -> Path:
     raise FileExistsError(path)
 
 
-def _finite(value: float) -> Optional[float]:
+def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Tuple
 
 from dexsim.errors import UserError, unknown
 from dexsim.robots import RobotSpec
 
-Vec3 = Tuple[float, float, float]
+Vec3 = tuple[float, float, float]
 SHAPES = ("box", "cylinder", "sphere", "mesh")
-Vertices = Tuple[Vec3, ...]
+Vertices = tuple[Vec3, ...]
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,8 @@ class Table:
         friction: sliding friction coefficient.
     """
 
-    size: Tuple[float, float, float] = (0.6, 1.2, 0.04)
-    position: Tuple[float, float, float] = (0.55, 0.0, 0.0)
+    size: tuple[float, float, float] = (0.6, 1.2, 0.04)
+    position: tuple[float, float, float] = (0.55, 0.0, 0.0)
     friction: float = 1.0
 
 
@@ -46,13 +45,13 @@ class ObjectSpec:
 
     name: str
     shape: str
-    size: Tuple[float, float, float]
+    size: tuple[float, float, float]
     mass: float
     friction: float = 1.0
-    position: Tuple[float, float, float] = (0.4, 0.0, 0.1)
-    rgba: Tuple[float, float, float, float] = (0.85, 0.55, 0.25, 1.0)
-    parts: Tuple[Vertices, ...] = ()
-    alternatives: Tuple[ObjectSpec, ...] = ()
+    position: tuple[float, float, float] = (0.4, 0.0, 0.1)
+    rgba: tuple[float, float, float, float] = (0.85, 0.55, 0.25, 1.0)
+    parts: tuple[Vertices, ...] = ()
+    alternatives: tuple[ObjectSpec, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse shapes that no backend builds and sizes that are none."""
@@ -64,7 +63,7 @@ class ObjectSpec:
             raise UserError(f"object {self.name!r}: a mesh, and only a mesh, has convex parts")
 
     @property
-    def choices(self) -> Tuple[ObjectSpec, ...]:
+    def choices(self) -> tuple[ObjectSpec, ...]:
         """Itself, then its alternatives."""
         return (self, *self.alternatives)
 
@@ -99,8 +98,8 @@ class Scene:
 
     robot: RobotSpec
     table: Table = field(default_factory=Table)
-    objects: Tuple[ObjectSpec, ...] = ()
-    contacts: Tuple[ContactPair, ...] = ()
+    objects: tuple[ObjectSpec, ...] = ()
+    contacts: tuple[ContactPair, ...] = ()
     timestep: float = 0.01
     collisions: bool = True
 

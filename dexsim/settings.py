@@ -7,8 +7,9 @@ import dataclasses
 import math
 import re
 import types
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict, Literal, Mapping, Type, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -22,7 +23,7 @@ _SEQUENCES = (tuple, list, collections.abc.Sequence)
 _MAPPINGS = (dict, collections.abc.Mapping)
 
 
-def build(cls: Type[T], mapping: Any, path: str = "") -> T:
+def build(cls: type[T], mapping: Any, path: str = "") -> T:
     """Builds a dataclass from a config section, recursively.
 
     Understands int (also 2e6), float (also 1 and "1e-4"), bool, str, Path, Any, Optional, Union, Literal, Tuple, List,
@@ -107,7 +108,7 @@ def _convert_union(hint: Any, value: Any, path: str) -> Any:
     for arm in arms:
         try:
             return _convert(arm, value, path)
-        except UserError:  # noqa: PERF203
+        except UserError:
             continue
     raise _mismatch(hint, value, path)
 
@@ -128,11 +129,11 @@ def _convert_sequence(hint: Any, value: Any, path: str) -> Any:
             raise _mismatch(hint, value, path)
     else:
         args = args[:1] * len(value)
-    items = [_convert(arg, item, f"{path}[{i}]") for i, (arg, item) in enumerate(zip(args, value))]
+    items = [_convert(arg, item, f"{path}[{i}]") for i, (arg, item) in enumerate(zip(args, value, strict=True))]
     return items if kind is list else tuple(items)
 
 
-def _convert_mapping(hint: Any, value: Any, path: str) -> Dict[Any, Any]:
+def _convert_mapping(hint: Any, value: Any, path: str) -> dict[Any, Any]:
     if not isinstance(value, collections.abc.Mapping):
         raise _mismatch(hint, value, path)
     key_hint, value_hint = get_args(hint)
@@ -158,7 +159,7 @@ def _convert_scalar(hint: Any, value: Any, path: str) -> Any:
     raise _mismatch(hint, value, path)
 
 
-def _parse_float(text: Union[int, str]) -> float:
+def _parse_float(text: int | str) -> float:
     try:
         return float(text)
     except ValueError:

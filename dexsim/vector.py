@@ -6,7 +6,8 @@ episode_length. Their form is that of gymnasium's `SyncVectorEnv`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -26,13 +27,13 @@ RENDER_SIZE = (320, 240)  # width and height in pixels
 # Observations are m, or joint positions as fractions of their range. They are Gaussian where they are noisy, which has
 # no bound; this one is met only by a simulation that has blown up.
 OBSERVATION_BOUND = 100.0
-_EPISODE: Tuple[Tuple[str, type], ...] = (
+_EPISODE: tuple[tuple[str, type], ...] = (
     ("success", np.bool_),
     ("picked_up", np.bool_),
     ("episode_return", np.float64),
     ("episode_length", np.int64),
 )
-Info = Dict[str, Any]
+Info = dict[str, Any]
 
 
 class VectorEnv(gymnasium.vector.VectorEnv):
@@ -44,7 +45,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         render_mode: "rgb_array" or None. Drawing is ray casting on the CPU: seconds a frame where meshes are drawn.
     """
 
-    def __init__(self, env: Env, seed: Optional[int] = None, render_mode: Optional[str] = None) -> None:
+    def __init__(self, env: Env, seed: int | None = None, render_mode: str | None = None) -> None:
         """See the class."""
         self.torch_env, self.num_envs = env, env.num_envs
         self.render_mode, self._renderer = _render_mode(render_mode), None
@@ -54,7 +55,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._next_seed = seed
 
-    def reset(self, *, seed: Optional[int] = None, options: Optional[Dict[str, Any]] = None) -> Tuple[np.ndarray, Info]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, Info]:
         """Start all anew.
 
         Args:
@@ -70,7 +71,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         obs = self.torch_env.reset()
         return _observation(obs["obs"]), _masked({"states": obs["states"].numpy()}, np.ones(self.num_envs, np.bool_))
 
-    def step(self, actions: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Info]:
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Info]:
         """Apply actions (N, 26) in [-1, 1] for one policy period.
 
         Returns:
@@ -85,7 +86,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             infos.update(_final(result.info, done))
         return _observation(result.obs["obs"]), result.reward.double().numpy(), terminated, truncated, infos
 
-    def render(self) -> Optional[Tuple[np.ndarray, ...]]:
+    def render(self) -> tuple[np.ndarray, ...] | None:
         """Draw every environment as it is now, (240, 320, 3) uint8 each; None without a render mode."""
         if self.render_mode is None:
             return None
@@ -106,7 +107,7 @@ class SingleEnv(gymnasium.Env):
         render_mode: as in `VectorEnv`.
     """
 
-    def __init__(self, env: Env, seed: Optional[int] = None, render_mode: Optional[str] = None) -> None:
+    def __init__(self, env: Env, seed: int | None = None, render_mode: str | None = None) -> None:
         """See the class."""
         if env.num_envs != 1:
             raise ValueError(f"SingleEnv takes an environment of 1 copy, not {env.num_envs}")
@@ -117,7 +118,7 @@ class SingleEnv(gymnasium.Env):
         self._next_seed = seed
         self._ended = True
 
-    def reset(self, *, seed: Optional[int] = None, options: Optional[Dict[str, Any]] = None) -> Tuple[np.ndarray, Info]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, Info]:
         """Start anew; as `VectorEnv.reset` but for the leading dimension."""
         seed, self._next_seed = self._next_seed if seed is None else seed, None
         super().reset(seed=seed)
@@ -126,7 +127,7 @@ class SingleEnv(gymnasium.Env):
         self._ended = False
         return _observation(obs["obs"])[0], {"states": obs["states"].numpy()[0]}
 
-    def step(self, action: np.ndarray) -> Tuple[np.ndarray, float, bool, bool, Info]:
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, Info]:
         """Apply an action (26,) in [-1, 1] for one policy period; the observation is never that of a new episode."""
         if self._ended:
             raise gymnasium.error.ResetNeeded("the episode has ended: call reset() before step()")
@@ -142,7 +143,7 @@ class SingleEnv(gymnasium.Env):
             info.update((name, result.info[name].item()) for name, _ in _EPISODE)
         return _observation(obs)[0], float(result.reward), terminated, truncated, info
 
-    def render(self) -> Optional[np.ndarray]:
+    def render(self) -> np.ndarray | None:
         """Draw the environment as it is now, (240, 320, 3) uint8; an ended episode shows the next one's start."""
         if self.render_mode is None:
             return None
@@ -154,11 +155,11 @@ class SingleEnv(gymnasium.Env):
         self.torch_env.close()
 
 
-def _metadata(env: Env) -> Dict[str, Any]:
+def _metadata(env: Env) -> dict[str, Any]:
     return {"render_modes": list(RENDER_MODES), "render_fps": round(env.control.policy_hz)}
 
 
-def _render_mode(mode: Optional[str]) -> Optional[str]:
+def _render_mode(mode: str | None) -> str | None:
     require(mode is None or mode in RENDER_MODES, "render_mode", mode, f"{', '.join(RENDER_MODES)} or None")
     return mode
 
@@ -170,7 +171,7 @@ def _make_renderer(env: Env) -> RayRenderer:
     return RayRenderer(env, width=width, height=height)
 
 
-def _spaces(env: Env) -> Tuple[Box, Box]:
+def _spaces(env: Env) -> tuple[Box, Box]:
     """Observation and action space of one environment."""
     observation = Box(-OBSERVATION_BOUND, OBSERVATION_BOUND, (env.num_obs,), np.float32)
     return observation, Box(-1.0, 1.0, (env.num_actions,), np.float32)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Tuple, Type
+from typing import TYPE_CHECKING, Any
 
 from dexsim import settings
 from dexsim.errors import unknown
@@ -16,33 +17,33 @@ if TYPE_CHECKING:
     from dexsim.robots import RobotSpec
 
 
-def _box_lift() -> Tuple[Type[Any], Callable[[Any, RobotSpec], Task]]:
+def _box_lift() -> tuple[type[Any], Callable[[Any, RobotSpec], Task]]:
     from tasks.box_lift import BoxLift, BoxLiftSettings
 
     return BoxLiftSettings, BoxLift
 
 
-def _grasp_and_reach() -> Tuple[Type[Any], Callable[[Any, RobotSpec], Task]]:
+def _grasp_and_reach() -> tuple[type[Any], Callable[[Any, RobotSpec], Task]]:
     from tasks.grasp_and_reach import GraspAndReach, GraspAndReachSettings
 
     return GraspAndReachSettings, GraspAndReach
 
 
-def _bimanual_handover() -> Tuple[Type[Any], Callable[[Any, RobotSpec], Task]]:
+def _bimanual_handover() -> tuple[type[Any], Callable[[Any, RobotSpec], Task]]:
     from tasks.bimanual_handover import BimanualHandover, BimanualHandoverSettings
 
     return BimanualHandoverSettings, BimanualHandover
 
 
 # Name of a task -> what imports the class of its settings and its own.
-TASKS: Dict[str, Callable[[], Tuple[Type[Any], Callable[[Any, RobotSpec], Task]]]] = {
+TASKS: dict[str, Callable[[], tuple[type[Any], Callable[[Any, RobotSpec], Task]]]] = {
     "box_lift": _box_lift,
     "grasp_and_reach": _grasp_and_reach,
     "bimanual_handover": _bimanual_handover,
 }
 
 # Settings that help a policy to learn and would flatter it when it is measured -> what they are outside training.
-TRAINING_ONLY: Dict[str, Any] = {"later_starts": (0.0, 0.0)}
+TRAINING_ONLY: dict[str, Any] = {"later_starts": (0.0, 0.0)}
 
 
 def make_task(section: Mapping[str, Any], robot: RobotSpec, training: bool = False) -> Task:
@@ -59,13 +60,13 @@ def make_task(section: Mapping[str, Any], robot: RobotSpec, training: bool = Fal
 def make_env(
     task: Mapping[str, Any],
     robot: Mapping[str, Any],
-    backend: Optional[Mapping[str, Any]] = None,
-    randomization: Optional[Mapping[str, Any]] = None,
-    control: Optional[Mapping[str, Any]] = None,
+    backend: Mapping[str, Any] | None = None,
+    randomization: Mapping[str, Any] | None = None,
+    control: Mapping[str, Any] | None = None,
     num_envs: int = 1,
     seed: int = 0,
-    dump_dir: Optional[Path] = None,
-    perturbation: Optional[PerturbationSettings] = None,
+    dump_dir: Path | None = None,
+    perturbation: PerturbationSettings | None = None,
     training: bool = False,
 ) -> Env:
     """Build a batched environment from config sections.

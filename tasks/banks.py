@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ def save_bank(path: Path, robot: RobotSpec, bank: Bank, task: str) -> None:
     """Write a bank made for a task, with the robot's joint table."""
     header = json.dumps({"version": BANK_VERSION, "task": task, "robot": robot.table()})
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays: Dict[str, Any] = {name: getattr(bank, name).numpy() for name in FIELDS}
+    arrays: dict[str, Any] = {name: getattr(bank, name).numpy() for name in FIELDS}
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, header=np.array(header), **arrays)
 
@@ -156,7 +157,7 @@ class StartStates:
         later_episodes: how many episodes of an environment it takes to come from the first share to the second.
     """
 
-    def __init__(self, bank: Bank, later_starts: Tuple[float, float], later_episodes: int) -> None:
+    def __init__(self, bank: Bank, later_starts: tuple[float, float], later_episodes: int) -> None:
         self._bank, self._shares, self._episodes = bank, later_starts, later_episodes
         self._first = (bank.stage == 0).nonzero()[:, 0]
         order = torch.argsort(bank.stage, stable=True)
@@ -185,7 +186,7 @@ class StartStates:
         return self._later[offset + place]
 
 
-def check_fit(name: str, size: Sequence[float], largest: Sequence[float], init: str, bank: Optional[str]) -> None:
+def check_fit(name: str, size: Sequence[float], largest: Sequence[float], init: str, bank: str | None) -> None:
     """Refuse an object that would start inside the hands of a shipped bank; a file is made for whatever it is.
 
     Args:
@@ -198,12 +199,12 @@ def check_fit(name: str, size: Sequence[float], largest: Sequence[float], init: 
     if init == "default" or (bank and bank.endswith(".npz")):
         return
     limits = [round(extent / LARGEST_SCALE, 4) for extent in largest]
-    fits = all(extent <= limit + 1e-6 for extent, limit in zip(size, limits))
+    fits = all(extent <= limit + 1e-6 for extent, limit in zip(size, limits, strict=True))
     made_for = "which the shipped bank was made for; record another from init=default, task.bank=<file>.npz"
     require(fits, name, [round(extent, 4) for extent in size], f"at most {limits}, {made_for}")
 
 
-def check_starts(later_starts: Tuple[float, float], later_episodes: int) -> None:
+def check_starts(later_starts: tuple[float, float], later_episodes: int) -> None:
     """Refuse shares and numbers of episodes that `StartStates` cannot take."""
     inside = all(0 <= share <= 1 for share in later_starts)
     require(inside, "later_starts", list(later_starts), "two shares from 0 to 1")

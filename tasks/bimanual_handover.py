@@ -8,8 +8,8 @@ right hand begin (`Task.two_sided`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Dict, Mapping, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -67,16 +67,16 @@ class BimanualHandoverSettings:
         bank: bank of initial states: a file, or a name in `assets/banks`, of which each robot has its own.
     """
 
-    objects: Tuple[str, ...] = ("rod",)
+    objects: tuple[str, ...] = ("rod",)
     direction: str = "both"
-    middle: Tuple[float, float, float] = (0.33, 0.0, 0.12)
-    goal_x: Tuple[float, float] = (0.30, 0.36)
-    goal_y: Tuple[float, float] = (0.36, 0.42)
-    goal_height: Tuple[float, float] = (0.08, 0.16)
-    grasp_heights: Tuple[float, float] = (-0.55, 0.6)
+    middle: tuple[float, float, float] = (0.33, 0.0, 0.12)
+    goal_x: tuple[float, float] = (0.30, 0.36)
+    goal_y: tuple[float, float] = (0.36, 0.42)
+    goal_height: tuple[float, float] = (0.08, 0.16)
+    grasp_heights: tuple[float, float] = (-0.55, 0.6)
     alpha: float = 20.0
     beta: float = 20.0
-    weights: Dict[str, float] = field(
+    weights: dict[str, float] = field(
         default_factory=lambda: {
             "contact_first": 0.5,
             "goal_first": 3.0,
@@ -95,7 +95,7 @@ class BimanualHandoverSettings:
     pick_up_height: float = 0.05
     episode_s: float = 12.0
     hold_s: float = 1.0
-    later_starts: Tuple[float, float] = (0.0, 0.0)
+    later_starts: tuple[float, float] = (0.0, 0.0)
     later_episodes: int = 20
     init: str = "bank"
     bank: str = "bimanual_handover"
@@ -133,15 +133,15 @@ class BimanualHandover:
 
     name = "bimanual_handover"
     capabilities = frozenset({"parameters", "wrench", "contacts"})
-    actor: Tuple[str, ...] = ("object_position", "joint_position", "goal")
-    critic: Tuple[str, ...] = (
+    actor: tuple[str, ...] = ("object_position", "joint_position", "goal")
+    critic: tuple[str, ...] = (
         "object_position", "joint_position", "goal", "joint_velocity", "fingertip_position", "object_orientation",
         "object_velocity", "randomization_scales",
     )  # fmt: skip
-    stage_names: Tuple[str, ...] = ("touched", "picked_up", "at_middle", "received", "passed", "at_goal")
+    stage_names: tuple[str, ...] = ("touched", "picked_up", "at_middle", "received", "passed", "at_goal")
     symmetric = False
     two_sided = True
-    joints: Optional[Tuple[str, ...]] = None
+    joints: tuple[str, ...] | None = None
     phases = 2
 
     def __init__(self, settings: BimanualHandoverSettings, robot: RobotSpec) -> None:
@@ -149,7 +149,7 @@ class BimanualHandover:
         self.episode_s, self.hold_s = settings.episode_s, settings.hold_s
         self._objects = objects.expand(settings.objects)
         self._hand = HandTerms(robot, self._objects)
-        self.rewards: Mapping[str, Tuple[float, Term]] = self._rewards()
+        self.rewards: Mapping[str, tuple[float, Term]] = self._rewards()
         bank = initial_bank(settings.init, settings.bank, robot, self.name, REST_ELBOW)
         self._starts = StartStates(bank, settings.later_starts, settings.later_episodes)
         self._sides = TwoSidedBank(bank, robot)
@@ -197,7 +197,7 @@ class BimanualHandover:
             (pose[:, 2] < self._table.position[2] - LOST_BELOW) | (tilt_cosine(pose[:, 3:]) < self._upright) | dropped
         )
 
-    def stages(self, world: World) -> Dict[str, Tensor]:
+    def stages(self, world: World) -> dict[str, Tensor]:
         """First hand on it; lifted by it; at the middle; second hand on it too; in that alone; at the final goal."""
         first = self._touching_first(world)
         return {
@@ -213,11 +213,11 @@ class BimanualHandover:
         """Where the first hand's fingers should close and, from the second phase on, the second hand's: (N, 3, 3) m."""
         first, second = (
             self._hand.markers(world, left, height)
-            for left, height in zip((world.mirrored, ~world.mirrored), self.settings.grasp_heights)
+            for left, height in zip((world.mirrored, ~world.mirrored), self.settings.grasp_heights, strict=True)
         )
         return torch.where((world.phase == SECOND)[:, None, None], second, first)
 
-    def metrics(self, world: World) -> Dict[str, Tensor]:
+    def metrics(self, world: World) -> dict[str, Tensor]:
         """Distance to the final goal in m, tilt in deg, whether the left hand began."""
         place = world.state.object_pose[:, 0, :3]
         tilt = tilt_cosine(world.state.object_pose[:, 0, 3:]).clamp(-1.0, 1.0).acos().rad2deg()
@@ -258,7 +258,7 @@ class BimanualHandover:
     def _goal(self, world: World) -> Tensor:
         return rewards.closeness(world.state.object_pose[:, 0, :3], world.goal, REACH)
 
-    def _rewards(self) -> Dict[str, Tuple[float, Term]]:
+    def _rewards(self) -> dict[str, tuple[float, Term]]:
         """Section B: (1 - a) * (contact + goal of the first hand) + a * (of the second), with bonuses.
 
         The recipe pays a bonus at the end of each stage, a larger one for later ones. Here each is paid step by step
@@ -269,7 +269,7 @@ class BimanualHandover:
         """
         s = self.settings
         low, high = s.grasp_heights
-        terms: Dict[str, Term] = {
+        terms: dict[str, Term] = {
             "contact_first": lambda w: (w.phase != SECOND) * self._hand.contact(w, w.mirrored, s.beta, low),
             "goal_first": lambda w: (w.phase != SECOND) * self._goal(w),
             "contact_second": lambda w: (w.phase == SECOND) * self._hand.contact(w, ~w.mirrored, s.alpha, high),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Dict, Mapping, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -58,14 +58,14 @@ class BoxLiftSettings:
             one that goes with the placement (`PLACEMENT_BANKS`).
     """
 
-    box_size: Tuple[float, float, float] = (0.18, 0.24, 0.16)
+    box_size: tuple[float, float, float] = (0.18, 0.24, 0.16)
     box_mass: float = 0.065
     box_friction: float = 1.0
-    goal_height: Tuple[float, float] = (0.175, 0.175)
+    goal_height: tuple[float, float] = (0.175, 0.175)
     placement: str = "side_centres"
     alpha: float = 20.0
     beta: float = 20.0
-    weights: Dict[str, float] = field(
+    weights: dict[str, float] = field(
         default_factory=lambda: {
             "contact_left": 0.1,
             "contact_right": 0.1,
@@ -81,10 +81,10 @@ class BoxLiftSettings:
     pick_up_height: float = 0.05
     episode_s: float = 5.0
     hold_s: float = 1.0
-    later_starts: Tuple[float, float] = (0.0, 0.0)
+    later_starts: tuple[float, float] = (0.0, 0.0)
     later_episodes: int = 20
     init: str = "bank"
-    bank: Optional[str] = None
+    bank: str | None = None
 
     def __post_init__(self) -> None:
         if self.placement not in markers.PLACEMENTS:
@@ -118,14 +118,14 @@ class BoxLift:
 
     name = "box_lift"
     capabilities = frozenset({"parameters", "wrench", "contacts"})
-    actor: Tuple[str, ...] = ("object_position", "joint_position")
-    critic: Tuple[str, ...] = (
+    actor: tuple[str, ...] = ("object_position", "joint_position")
+    critic: tuple[str, ...] = (
         "object_position", "joint_position", "joint_velocity", "fingertip_position", "object_orientation",
         "object_velocity", "randomization_scales",
     )  # fmt: skip
-    stage_names: Tuple[str, ...] = ("touched", "picked_up", "at_goal")
+    stage_names: tuple[str, ...] = ("touched", "picked_up", "at_goal")
     two_sided = False
-    joints: Optional[Tuple[str, ...]] = None
+    joints: tuple[str, ...] | None = None
     phases = 1
 
     def __init__(self, settings: BoxLiftSettings, robot: RobotSpec) -> None:
@@ -135,7 +135,7 @@ class BoxLift:
         tips = [tip.name for tip in robot.fingertips]
         self._tips = tuple([tips.index(f"{side}_{finger}") for finger in CONTACT_FINGERS] for side in ("left", "right"))
         self._upright = float(torch.cos(torch.deg2rad(torch.tensor(settings.success_tilt_deg))))
-        self.rewards: Mapping[str, Tuple[float, Term]] = self._rewards()
+        self.rewards: Mapping[str, tuple[float, Term]] = self._rewards()
         if settings.goal_height[0] < settings.goal_height[1]:
             self.actor, self.critic = (*self.actor, "goal"), (*self.critic, "goal")
         self._bank = initial_bank(settings.init, settings.bank or PLACEMENT_BANKS[settings.placement], robot, self.name)
@@ -186,7 +186,7 @@ class BoxLift:
         below = world.state.object_pose[:, 0, 2] < self._rest(world) - LOST_BELOW
         return (sideways > LOST_SIDEWAYS) | below
 
-    def stages(self, world: World) -> Dict[str, Tensor]:
+    def stages(self, world: World) -> dict[str, Tensor]:
         """Both hands on the box; lifted by 5 cm; at the goal."""
         lifted = world.state.object_pose[:, 0, 2] - self._rest(world)
         return {
@@ -200,7 +200,7 @@ class BoxLift:
         size, pose = world.object_size(), world.state.object_pose[:, 0]
         return torch.cat([markers.place(points, size, pose) for points in self._markers], dim=1)
 
-    def metrics(self, world: World) -> Dict[str, Tensor]:
+    def metrics(self, world: World) -> dict[str, Tensor]:
         """Distance to the goal in m, tilt in deg, and where on the box the fingertips are.
 
         The fingertips' height and outward distance are in the box's frame, as fractions of its half extents: 1 is the
@@ -219,9 +219,9 @@ class BoxLift:
             "fingertip_outward": (local[..., 1] * outward[:, None]).mean(dim=(1, 2)),
         }
 
-    def _rewards(self) -> Dict[str, Tuple[float, Term]]:
+    def _rewards(self) -> dict[str, tuple[float, Term]]:
         s = self.settings
-        terms: Dict[str, Term] = {
+        terms: dict[str, Term] = {
             "contact_left": partial(self._contact, hand=0, sharpness=s.alpha),
             "contact_right": partial(self._contact, hand=1, sharpness=s.beta),
             "goal": self._goal,

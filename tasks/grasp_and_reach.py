@@ -6,8 +6,8 @@ policy always sees a right hand at work (`Task.two_sided`); `nearer_hand` is the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Dict, Mapping, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -51,20 +51,20 @@ class GraspAndReachSettings:
         bank: bank of initial states: a file, or a name in `assets/banks`, of which each robot has its own.
     """
 
-    objects: Tuple[str, ...] = ("can",)
+    objects: tuple[str, ...] = ("can",)
     side: str = "both"
-    goal_x: Tuple[float, float] = (0.32, 0.42)
-    goal_y: Tuple[float, float] = (-0.25, -0.10)
-    goal_height: Tuple[float, float] = (0.10, 0.20)
+    goal_x: tuple[float, float] = (0.32, 0.42)
+    goal_y: tuple[float, float] = (-0.25, -0.10)
+    goal_height: tuple[float, float] = (0.10, 0.20)
     beta: float = 20.0
-    weights: Dict[str, float] = field(
+    weights: dict[str, float] = field(
         default_factory=lambda: {"contact": 0.5, "goal": 3.0, "success": 1.0, "lost": -2.0, "action": -0.02}
     )
     success_distance: float = 0.05
     pick_up_height: float = 0.05
     episode_s: float = 6.0
     hold_s: float = 1.0
-    later_starts: Tuple[float, float] = (0.0, 0.0)
+    later_starts: tuple[float, float] = (0.0, 0.0)
     later_episodes: int = 20
     init: str = "bank"
     bank: str = "grasp_and_reach"
@@ -101,12 +101,12 @@ class GraspAndReach:
 
     name = "grasp_and_reach"
     capabilities = frozenset({"parameters", "wrench", "contacts"})
-    actor: Tuple[str, ...] = ("object_position", "joint_position", "goal")
-    critic: Tuple[str, ...] = (
+    actor: tuple[str, ...] = ("object_position", "joint_position", "goal")
+    critic: tuple[str, ...] = (
         "object_position", "joint_position", "goal", "joint_velocity", "fingertip_position", "object_orientation",
         "object_velocity", "randomization_scales",
     )  # fmt: skip
-    stage_names: Tuple[str, ...] = ("touched", "picked_up", "at_goal")
+    stage_names: tuple[str, ...] = ("touched", "picked_up", "at_goal")
     symmetric = False
     two_sided = True
     phases = 1
@@ -114,10 +114,10 @@ class GraspAndReach:
     def __init__(self, settings: GraspAndReachSettings, robot: RobotSpec) -> None:
         self.settings, self.robot = settings, robot
         self.episode_s, self.hold_s = settings.episode_s, settings.hold_s
-        self.joints: Optional[Tuple[str, ...]] = tuple(name for name in robot.commands if _is_right(name))
+        self.joints: tuple[str, ...] | None = tuple(name for name in robot.commands if _is_right(name))
         self._objects = objects.expand(settings.objects)
         self._hand = HandTerms(robot, self._objects)
-        self.rewards: Mapping[str, Tuple[float, Term]] = self._rewards()
+        self.rewards: Mapping[str, tuple[float, Term]] = self._rewards()
         self._bank = initial_bank(settings.init, settings.bank, robot, self.name)
         own = self._bank.stage == 0
         require(
@@ -164,7 +164,7 @@ class GraspAndReach:
         sideways = torch.linalg.vector_norm(moved[:, :2], dim=1)
         return (sideways > LOST_SIDEWAYS) | (self._lifted(world) < -LOST_BELOW)
 
-    def stages(self, world: World) -> Dict[str, Tensor]:
+    def stages(self, world: World) -> dict[str, Tensor]:
         """The acting hand on the object; lifted by 5 cm; at the goal."""
         touching = self._hand.touching(world, world.mirrored)
         return {
@@ -177,7 +177,7 @@ class GraspAndReach:
         """Where the acting hand's fingers should close, (N, 3, 3) m: from the object's front to its far side."""
         return self._hand.markers(world, world.mirrored)
 
-    def metrics(self, world: World) -> Dict[str, Tensor]:
+    def metrics(self, world: World) -> dict[str, Tensor]:
         """Distance to the goal in m, tilt in deg, and whether the left hand acted."""
         pose = world.state.object_pose[:, 0]
         return {
@@ -191,9 +191,9 @@ class GraspAndReach:
         rest = self._table.position[2] + world.object_size()[:, 2] / 2
         return world.state.object_pose[:, 0, 2] - rest
 
-    def _rewards(self) -> Dict[str, Tuple[float, Term]]:
+    def _rewards(self) -> dict[str, tuple[float, Term]]:
         s = self.settings
-        terms: Dict[str, Term] = {
+        terms: dict[str, Term] = {
             "contact": lambda world: self._hand.contact(world, world.mirrored, s.beta),
             "goal": lambda world: rewards.closeness(world.state.object_pose[:, 0, :3], world.goal, LOST_SIDEWAYS),
             "success": self.success,

@@ -6,9 +6,10 @@ Once dexsim is installed, `import dexsim` registers them (entry points of the gr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Mapping, Optional, Union
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -23,16 +24,16 @@ Section = Mapping[str, Any]
 
 def _make(
     name: str,
-    num_envs: Optional[int] = None,
+    num_envs: int | None = None,
     robot: str = "gr1t2",
-    randomization: Union[str, Section] = "none",
-    control: Optional[Section] = None,
-    task: Optional[Section] = None,
-    backend: Optional[Section] = None,
-    seed: Optional[int] = None,
-    render_mode: Optional[str] = None,
+    randomization: str | Section = "none",
+    control: Section | None = None,
+    task: Section | None = None,
+    backend: Section | None = None,
+    seed: int | None = None,
+    render_mode: str | None = None,
     training: bool = False,
-) -> Union[SingleEnv, VectorEnv]:
+) -> SingleEnv | VectorEnv:
     """Build the environment of a task.
 
     Args:

@@ -6,7 +6,7 @@ Which hand it is differs from environment to environment: an (N,) bool `left` sa
 from __future__ import annotations
 
 import math
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor

@@ -5,22 +5,20 @@ Figure 5 of the paper moves them to change how a box is lifted; the three placem
 
 from __future__ import annotations
 
-from typing import Dict, Tuple
-
 import torch
 from torch import Tensor
 
 from dexsim.rotations import quat_rotate
 
 # Placement -> markers of the left hand as fractions of the half extents; the right hand's are mirrored in y.
-PLACEMENTS: Dict[str, Tuple[Tuple[float, float, float], ...]] = {
+PLACEMENTS: dict[str, tuple[tuple[float, float, float], ...]] = {
     "side_centres": ((0.0, 1.0, 0.0),),
     "top_and_bottom_centres": ((0.0, 0.0, 1.0), (0.0, 0.0, -1.0)),
     "bottom_edges": ((0.0, 1.0, -1.0),),
 }
 
 
-def box_markers(placement: str) -> Tuple[Tensor, Tensor]:
+def box_markers(placement: str) -> tuple[Tensor, Tensor]:
     """Markers of the left (n, 3) and right hand (m, 3), in fractions of the box's half extents."""
     left = torch.tensor(PLACEMENTS[placement], dtype=torch.float64)
     return left, left * torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)

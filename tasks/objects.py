@@ -9,8 +9,9 @@ mixed, all. A mesh file serves too: each of its connected components becomes a c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -20,18 +21,18 @@ from dexsim.runs import atomic_path
 from dexsim.scene import ObjectSpec
 
 MASS = 0.065  # kg, the middle of Table 4's range
-Color = Tuple[float, float, float, float]
+Color = tuple[float, float, float, float]
 SUFFIXES = (".stl", ".obj", ".ply", ".glb")
 FLAT, LIMITS = 1e-4, (0.005, 0.5)  # thinner than this is no part; what an object may measure; m
 ORANGE: Color = (0.85, 0.55, 0.25, 1.0)
 
 
-def _catalogue(rows: Sequence[Tuple[str, str, Tuple[float, float, float]]]) -> Dict[str, ObjectSpec]:
+def _catalogue(rows: Sequence[tuple[str, str, tuple[float, float, float]]]) -> dict[str, ObjectSpec]:
     return {name: ObjectSpec(name, shape, size, MASS, rgba=ORANGE) for name, shape, size in rows}
 
 
 # Name -> object, standing upright; full extents in m.
-TRAINING: Dict[str, ObjectSpec] = _catalogue(
+TRAINING: dict[str, ObjectSpec] = _catalogue(
     [
         ("can", "cylinder", (0.060, 0.060, 0.120)),
         ("tin", "cylinder", (0.070, 0.070, 0.120)),
@@ -46,7 +47,7 @@ TRAINING: Dict[str, ObjectSpec] = _catalogue(
     ]
 )
 # Never trained on.
-HELD_OUT: Dict[str, ObjectSpec] = _catalogue(
+HELD_OUT: dict[str, ObjectSpec] = _catalogue(
     [
         ("flask", "cylinder", (0.056, 0.056, 0.140)),
         ("jar", "cylinder", (0.068, 0.068, 0.110)),
@@ -59,7 +60,7 @@ HELD_OUT: Dict[str, ObjectSpec] = _catalogue(
     ]
 )
 # For handing over: tall enough for two hands, one above the other.
-BLOCKS: Dict[str, ObjectSpec] = _catalogue(
+BLOCKS: dict[str, ObjectSpec] = _catalogue(
     [
         ("rod", "cylinder", (0.056, 0.056, 0.300)),
         ("staff", "cylinder", (0.050, 0.050, 0.300)),
@@ -71,7 +72,7 @@ OBJECTS = {**TRAINING, **HELD_OUT, **BLOCKS}
 MESHES = ("bottle", "hexagon", "cone", "spindle", "cross", "jug")
 
 # Name of a group -> its objects.
-GROUPS: Dict[str, Tuple[str, ...]] = {
+GROUPS: dict[str, tuple[str, ...]] = {
     "all": tuple(TRAINING),
     "held_out": (*HELD_OUT, *MESHES),
     "held_out_meshes": MESHES,
@@ -85,13 +86,13 @@ GROUPS: Dict[str, Tuple[str, ...]] = {
 }
 
 
-def expand(names: Sequence[str], key: str = "task.objects") -> List[ObjectSpec]:
+def expand(names: Sequence[str], key: str = "task.objects") -> list[ObjectSpec]:
     """The objects of some names, of which each may be a group's or a mesh file (`.stl`, `.obj`, `.ply`, `.glb`).
 
     Raises:
         UserError: for a name that no object, group or file has, a file that is no mesh, or no name at all.
     """
-    found: Dict[str, ObjectSpec] = {}
+    found: dict[str, ObjectSpec] = {}
     for name in names:
         is_file = name.endswith(SUFFIXES)
         if not is_file and name not in OBJECTS and name not in GROUPS and name not in MESHES:
@@ -137,7 +138,7 @@ def _frustum(low: float, high: float, height: float, base: float, sides: int = 1
     return trimesh.Trimesh(vertices=np.concatenate(rings)).convex_hull
 
 
-def _block(size: Tuple[float, float, float], centre: Tuple[float, float, float]) -> Any:
+def _block(size: tuple[float, float, float], centre: tuple[float, float, float]) -> Any:
     import trimesh
 
     block = trimesh.creation.box(size)

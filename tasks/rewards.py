@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Mapping, Tuple
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -46,7 +46,7 @@ def distance(position: Tensor, goal: Tensor) -> Tensor:
     return torch.linalg.vector_norm(position - goal, dim=-1)
 
 
-def weighted(terms: Mapping[str, Term], weights: Mapping[str, float]) -> Dict[str, Tuple[float, Term]]:
+def weighted(terms: Mapping[str, Term], weights: Mapping[str, float]) -> dict[str, tuple[float, Term]]:
     """Terms with their weights, those of weight 0 left out; raises UserError for a weight that no term has."""
     unread = sorted(set(weights) - set(terms))
     if unread:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -42,7 +43,7 @@ class PointEnv(Env):
     def seed(self, seed: int) -> None:
         self._random.manual_seed(seed)
 
-    def reset(self) -> Dict[str, torch.Tensor]:
+    def reset(self) -> dict[str, torch.Tensor]:
         self._start(torch.ones(self.num_envs, dtype=torch.bool))
         return self._observation()
 
@@ -73,7 +74,7 @@ class PointEnv(Env):
         self._start(terminated | truncated)
         return StepResult(self._observation(), reward, terminated, truncated, info)
 
-    def get_state(self) -> Dict[str, Any]:
+    def get_state(self) -> dict[str, Any]:
         names = ("position", "goal", "velocity", "length", "episode_return")
         return {"random": self._random.get_state(), **{name: getattr(self, name).clone() for name in names}}
 
@@ -83,12 +84,12 @@ class PointEnv(Env):
         for name, value in state.items():
             setattr(self, name, value.clone())
 
-    def mirrors(self) -> Dict[str, Mirror]:
+    def mirrors(self) -> dict[str, Mirror]:
         """The task is the same in a mirror: y and -y change places."""
         signs = {"obs": 2, "states": 3, "actions": 1}
         return {name: Mirror([(i, -1.0 if i % 3 == 1 else 1.0) for i in range(3 * n)]) for name, n in signs.items()}
 
-    def spec_table(self) -> Dict[str, Any]:
+    def spec_table(self) -> dict[str, Any]:
         return {
             "joints": [{"name": name, "lower": -2.0, "upper": 2.0, "unit": "m"} for name in self._joints],
             "rates": {"policy_hz": 10.0},
@@ -105,6 +106,6 @@ class PointEnv(Env):
         self.length = torch.where(where, 0, self.length)
         self.episode_return = torch.where(where, 0.0, self.episode_return)
 
-    def _observation(self) -> Dict[str, torch.Tensor]:
+    def _observation(self) -> dict[str, torch.Tensor]:
         obs = torch.cat([self.position, self.goal], dim=1)
         return {"obs": obs, "states": torch.cat([obs, self.velocity], dim=1)}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
@@ -13,17 +14,17 @@ from dexsim import settings
 from dexsim.env.env import Env, StepResult
 from dexsim.paths import cfg_dir
 
-PAPER: Dict[str, Any] = settings.plain(OmegaConf.load(cfg_dir() / "randomization" / "paper.yaml"))
+PAPER: dict[str, Any] = settings.plain(OmegaConf.load(cfg_dir() / "randomization" / "paper.yaml"))
 
 
 def make(
     num_envs: int = 4,
     seed: int = 0,
-    randomization: Optional[Mapping[str, Any]] = None,
+    randomization: Mapping[str, Any] | None = None,
     threads: int = 1,
-    control: Optional[Mapping[str, Any]] = None,
+    control: Mapping[str, Any] | None = None,
     robot: str = "gr1t2",
-    dump_dir: Optional[Path] = None,
+    dump_dir: Path | None = None,
     **task: Any,
 ) -> Env:
     """Box lift with a single simulation thread; `task` overrides its settings."""

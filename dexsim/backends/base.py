@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Dict, FrozenSet, Mapping, Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -96,7 +97,7 @@ class Backend(Protocol):
 
     num_envs: int
     scene: Scene
-    capabilities: FrozenSet[str]
+    capabilities: frozenset[str]
 
     @property
     def state(self) -> SimState:
@@ -130,7 +131,7 @@ class Backend(Protocol):
         """Set named physical parameters (`dexsim.parameters`) of some environments."""
         ...
 
-    def get_state(self) -> Dict[str, Any]:
+    def get_state(self) -> dict[str, Any]:
         """Everything needed to go on exactly from here."""
         ...
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Optional, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -70,8 +71,8 @@ class ActionMap(nn.Module):
     def __init__(
         self,
         robot: RobotSpec,
-        settings: Optional[ControlSettings] = None,
-        joints: Optional[Sequence[str]] = None,
+        settings: ControlSettings | None = None,
+        joints: Sequence[str] | None = None,
     ) -> None:
         """See the class."""
         super().__init__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -64,7 +64,7 @@ def goal(world: World) -> Tensor:
     return world.goal
 
 
-TERMS: Dict[str, Callable[[World], Tensor]] = {
+TERMS: dict[str, Callable[[World], Tensor]] = {
     f.__name__: f
     for f in (
         joint_position, joint_velocity, object_position, object_orientation, object_velocity, fingertip_position,
@@ -73,7 +73,7 @@ TERMS: Dict[str, Callable[[World], Tensor]] = {
 }  # fmt: skip
 
 
-def widths(robot: RobotSpec, objects: int) -> Dict[str, int]:
+def widths(robot: RobotSpec, objects: int) -> dict[str, int]:
     """Number of values of each term."""
     joints = len(robot.commands)
     return {
@@ -83,7 +83,7 @@ def widths(robot: RobotSpec, objects: int) -> Dict[str, int]:
     }  # fmt: skip
 
 
-def layout(terms: Sequence[str], width: Dict[str, int]) -> Dict[str, slice]:
+def layout(terms: Sequence[str], width: dict[str, int]) -> dict[str, slice]:
     """Where each term of a group lies in its vector."""
     unknown = [name for name in terms if name not in width]
     if unknown:
@@ -100,6 +100,6 @@ def assemble(terms: Sequence[str], world: World) -> Tensor:
     return torch.cat([TERMS[name](world) for name in terms], dim=1).float()
 
 
-def size_of(slices: Dict[str, slice]) -> int:
+def size_of(slices: dict[str, slice]) -> int:
     """Width of a laid out group."""
     return max(s.stop for s in slices.values())

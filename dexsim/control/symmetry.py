@@ -6,14 +6,14 @@ mirrored samples). A mirror image is a permutation of the values and a change of
 
 from __future__ import annotations
 
-from typing import Dict, List, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from dexsim.robots import RobotSpec
 
-Entries = List[Tuple[int, float]]  # for each value of the image: where it comes from, and its sign
+Entries = list[tuple[int, float]]  # for each value of the image: where it comes from, and its sign
 
 # Signs of vectors, axial vectors (angular velocity) and quaternions w x y z under y -> -y.
 VECTOR, AXIAL, QUATERNION = (1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, -1.0, 1.0, -1.0)
@@ -22,7 +22,7 @@ VECTOR, AXIAL, QUATERNION = (1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, -1.0, 1.0
 class Mirror:
     """Turns a batch of vectors (..., k) into their mirror image; its own inverse."""
 
-    def __init__(self, entries: Sequence[Tuple[int, float]]) -> None:
+    def __init__(self, entries: Sequence[tuple[int, float]]) -> None:
         """`entries`: for each value of the image its source's index and sign."""
         self._index = torch.tensor([index for index, _ in entries])
         self._sign = torch.tensor([sign for _, sign in entries])
@@ -46,14 +46,14 @@ def mirror_commands(robot: RobotSpec) -> Entries:
     return entries
 
 
-def mirrors(robot: RobotSpec, obs: Dict[str, slice], states: Dict[str, slice]) -> Dict[str, Mirror]:
+def mirrors(robot: RobotSpec, obs: dict[str, slice], states: dict[str, slice]) -> dict[str, Mirror]:
     """Mirror images of "obs" and "states", laid out so, of "commands" (26 joint positions, rad too) and "actions"."""
     commands = Mirror(mirror_commands(robot))
     groups = {"obs": mirror_group(obs, robot), "states": mirror_group(states, robot)}
     return {**groups, "commands": commands, "actions": commands}
 
 
-def mirror_group(layout: Dict[str, slice], robot: RobotSpec) -> Mirror:
+def mirror_group(layout: dict[str, slice], robot: RobotSpec) -> Mirror:
     """Of an observation group laid out by `dexsim.control.observations.layout`."""
     size = max(s.stop for s in layout.values())
     entries: Entries = [(i, 1.0) for i in range(size)]
@@ -64,7 +64,7 @@ def mirror_group(layout: Dict[str, slice], robot: RobotSpec) -> Mirror:
     return Mirror(entries)
 
 
-def _parts(robot: RobotSpec) -> Dict[str, Entries]:
+def _parts(robot: RobotSpec) -> dict[str, Entries]:
     """Entries of each observation term; what is not listed is its own mirror image."""
     tips = [tip.name for tip in robot.fingertips]
     fingertips: Entries = []

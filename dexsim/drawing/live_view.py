@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Sequence, Tuple, Union
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,15 +24,15 @@ class LiveView:
         meshes: the vendor's meshes: True (UserError where not installed), False or "auto", for where they are.
     """
 
-    def __init__(self, scene: Any, env: Env, meshes: Union[bool, str]) -> None:
+    def __init__(self, scene: Any, env: Env, meshes: bool | str) -> None:
         import mujoco
 
         self._scene, self._env = scene, env
         self._model = drawable_model(env.backend.scene, find_folder(meshes))
         self._data = mujoco.MjData(self._model)
-        self._objects: List[Any] = []
-        self._sent: Dict[str, np.ndarray] = {}
-        self._frames: Dict[int, Any] = {}
+        self._objects: list[Any] = []
+        self._sent: dict[str, np.ndarray] = {}
+        self._frames: dict[int, Any] = {}
         objects = {item.name for item in env.backend.scene.objects}
         for body in range(self._model.nbody):
             name = self._model.body(body).name
@@ -46,7 +47,7 @@ class LiveView:
         self._objects, values = [], self._env.world.parameters
         sizes = values["object_size"][0].numpy().reshape(-1, 3)
         numbers = values["object_choice"][0].long().tolist()
-        for item, number, size in zip(self._env.backend.scene.objects, numbers, sizes):
+        for item, number, size in zip(self._env.backend.scene.objects, numbers, sizes, strict=True):
             name = f"/objects/{item.name}"
             frame = self._scene.add_frame(name, show_axes=False)
             for part, (vertices, faces) in enumerate(_object_surfaces(item.choices[number], size)):
@@ -64,7 +65,7 @@ class LiveView:
         mujoco.mj_kinematics(self._model, self._data)
         for body, frame in self._frames.items():
             self._move(frame, np.concatenate([self._data.xpos[body], self._data.xquat[body]]))
-        for frame, pose in zip(self._objects, state.object_pose[0].numpy()):
+        for frame, pose in zip(self._objects, state.object_pose[0].numpy(), strict=True):
             self._move(frame, pose)
 
     def _move(self, frame: Any, pose: np.ndarray) -> None:
@@ -99,7 +100,7 @@ class LiveView:
         )
 
 
-def _geom_surface(model: Any, geom: int) -> Tuple[np.ndarray, np.ndarray]:
+def _geom_surface(model: Any, geom: int) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (V, 3) in the geom's frame and faces (F, 3)."""
     import mujoco
     import trimesh
@@ -124,7 +125,7 @@ def _geom_surface(model: Any, geom: int) -> Tuple[np.ndarray, np.ndarray]:
     return np.asarray(shape.vertices), np.asarray(shape.faces)
 
 
-def _object_surfaces(item: ObjectSpec, size: np.ndarray) -> List[Tuple[np.ndarray, np.ndarray]]:
+def _object_surfaces(item: ObjectSpec, size: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Vertices and faces of an object of full extents (3,) in m: one pair, or one for each convex part."""
     import trimesh
 

@@ -7,8 +7,9 @@ laid over the picture and shine faintly through what is in front of them.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -57,12 +58,12 @@ class RayRenderer:
 
     def __init__(
         self,
-        source: Union[Env, Backend],
+        source: Env | Backend,
         env_id: int = 0,
         width: int = 640,
         height: int = 480,
-        meshes: Union[bool, str] = "auto",
-        view: Union[str, View] = "third_person",
+        meshes: bool | str = "auto",
+        view: str | View = "third_person",
         antialias: bool = True,
         shadows: bool = True,
         threads: int = 0,
@@ -70,7 +71,7 @@ class RayRenderer:
         import mujoco
         from mujoco.batch import Batch
 
-        self.env: Optional[Any] = source if hasattr(source, "backend") else None
+        self.env: Any | None = source if hasattr(source, "backend") else None
         self.backend: Any = self.env.backend if self.env else source
         self.env_id, self.antialias, self.shadows = env_id, antialias, shadows
         self.objects = self.backend.scene.objects
@@ -84,7 +85,7 @@ class RayRenderer:
         self._qpos = self._batch.bind("qpos")
         self._object_geoms = ObjectGeoms(model, self._batch, self.objects)
 
-    def render(self, env_id: Optional[int] = None) -> np.ndarray:
+    def render(self, env_id: int | None = None) -> np.ndarray:
         """Draw an environment as it is now, (height, width, 3) uint8."""
         return self.draw(self.frame(self.env_id if env_id is None else env_id))
 
@@ -128,7 +129,7 @@ class RayRenderer:
         choice, size = (np.repeat(values[None], copies, axis=0) for values in (frame.choices, frame.sizes))
         self._object_geoms.apply(np.arange(copies), choice, size, np.ones(choice.shape))
 
-    def _trace(self, origin: np.ndarray, rays: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _trace(self, origin: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Distance, geom and normal where rays (n, 3) meet one, shared out among identical copies of the scene."""
         copies, count = self._batch.nsim, len(rays)
         pad = ((0, -count % copies), (0, 0))
@@ -136,7 +137,7 @@ class RayRenderer:
         distance, geom, normal = self._batch.ray(starts, rays, normal=True)
         return distance.reshape(-1)[:count], geom.reshape(-1)[:count], normal.reshape(-1, 3)[:count]
 
-    def _cast(self, rays: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _cast(self, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What rays (n, 3) meet: geom, `FLOOR_ID` or `SKY_ID`; how far; the normal there."""
         distance, geom, normal = self._trace(np.broadcast_to(self.camera.origin, rays.shape), rays)
         ids, depth = geom.astype(np.int32), np.where(geom >= 0, distance, np.inf)
@@ -182,7 +183,7 @@ class RayRenderer:
         image[index] = colors.reshape(4, -1, 3).mean(axis=0)
 
 
-def save_png(path: Union[str, Path], image: np.ndarray) -> Path:
+def save_png(path: str | Path, image: np.ndarray) -> Path:
     """Write a picture (height, width, 3) uint8."""
     import imageio.v3 as iio
 
@@ -194,9 +195,9 @@ def save_png(path: Union[str, Path], image: np.ndarray) -> Path:
 def record(
     env: Env,
     policy: Callable[[Tensor], Tensor],
-    path: Union[str, Path],
+    path: str | Path,
     seconds: float = 5.0,
-    fps: Optional[float] = None,
+    fps: float | None = None,
     env_ids: Sequence[int] = (0,),
     **options: Any,
 ) -> Path:
@@ -236,8 +237,13 @@ def record(
                 after = [renderer.frame(i) for i in env_ids]
                 ended = (result.terminated | result.truncated)[list(env_ids)].tolist()
                 for k in range(steps):
-                    frames = [interpolate(a, a if end else b, k / steps) for a, b, end in zip(before, after, ended)]
-                    tiles = [_write_on(renderer.draw(frame), text) for frame, text in zip(frames, captions)]
+                    frames = [
+                        interpolate(a, a if end else b, k / steps)
+                        for a, b, end in zip(before, after, ended, strict=True)
+                    ]
+                    tiles = [
+                        _write_on(renderer.draw(frame), text) for frame, text in zip(frames, captions, strict=True)
+                    ]
                     writer.append_data(tile(tiles))
                 before = after
     return Path(path)

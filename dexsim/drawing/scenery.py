@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple, Union
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from dexsim.robots.meshes import find_meshes, require_meshes
 from dexsim.rotations import quat_rotate
 from dexsim.scene import Scene
 
-VIEWS: Dict[str, View] = {
+VIEWS: dict[str, View] = {
     "third_person": View((1.40, 0.85, 0.78), (0.24, 0.0, 0.20), 38.0),
     "front": View((1.85, 0.0, 0.62), (0.25, 0.0, 0.22), 34.0),
     "side": View((0.45, 1.75, 0.45), (0.35, 0.0, 0.12), 34.0),
@@ -34,8 +34,8 @@ class Frame:
     qpos: np.ndarray
     sizes: np.ndarray
     choices: np.ndarray
-    spheres: Tuple[Sphere, ...] = ()
-    segments: Tuple[Segment, ...] = ()
+    spheres: tuple[Sphere, ...] = ()
+    segments: tuple[Segment, ...] = ()
 
 
 def interpolate(before: Frame, after: Frame, share: float) -> Frame:
@@ -44,20 +44,20 @@ def interpolate(before: Frame, after: Frame, share: float) -> Frame:
     objects = len(before.sizes)
     free = slice(len(qpos) - 7 * objects, None)
     turns = (q[free].reshape(objects, 7)[:, 3:] for q in (qpos, before.qpos, after.qpos))
-    for mixed, old, new in zip(*turns):
+    for mixed, old, new in zip(*turns, strict=True):
         mixed[:] = (1 - share) * old + share * (new if old @ new > 0 else -new)
         mixed /= np.linalg.norm(mixed)
-    pairs = zip(before.spheres, after.spheres)
+    pairs = zip(before.spheres, after.spheres, strict=True)
     spheres = tuple(replace(a, position=_mix(a.position, b.position, share)) for a, b in pairs)
     return replace(before, qpos=qpos, spheres=spheres)
 
 
 def _mix(a: Vec3, b: Vec3, share: float) -> Vec3:
-    x, y, z = ((1 - share) * old + share * new for old, new in zip(a, b))
+    x, y, z = ((1 - share) * old + share * new for old, new in zip(a, b, strict=True))
     return x, y, z
 
 
-def find_view(view: Union[str, View]) -> View:
+def find_view(view: str | View) -> View:
     """A camera, or that of a name; raises UserError where there is none."""
     if isinstance(view, View):
         return view
@@ -66,7 +66,7 @@ def find_view(view: Union[str, View]) -> View:
     return VIEWS[view]
 
 
-def find_folder(meshes: Union[bool, str]) -> Optional[Path]:
+def find_folder(meshes: bool | str) -> Path | None:
     """Folder of the vendor's meshes, None for primitives: see `dexsim.drawing.renderer.RayRenderer`."""
     require(meshes in (True, False, "auto"), "meshes", meshes, 'true, false or "auto"')
     if meshes == "auto":
@@ -74,7 +74,7 @@ def find_folder(meshes: Union[bool, str]) -> Optional[Path]:
     return require_meshes() if meshes else None
 
 
-def drawable_model(scene: Scene, meshes: Optional[Path]) -> Any:
+def drawable_model(scene: Scene, meshes: Path | None) -> Any:
     """The scene with what it stands on: a pedestal for the robot and legs for the table."""
     import mujoco
 
@@ -108,7 +108,7 @@ def _draw_bones(spec: Any) -> None:
             body.add_geom(type=ball, size=(0.075, 0, 0), pos=body.ipos, rgba=BONE_COLOR, mass=0)
 
 
-def outline(center: np.ndarray, quat: np.ndarray, size: np.ndarray, rgba: Rgba = GOAL_COLOR) -> Tuple[Segment, ...]:
+def outline(center: np.ndarray, quat: np.ndarray, size: np.ndarray, rgba: Rgba = GOAL_COLOR) -> tuple[Segment, ...]:
     """The twelve edges of a box: centre (3,), orientation (4,), full extents (3,)."""
     signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=float)
     corners = center + quat_rotate(np.tile(quat, (8, 1)), signs * size / 2)

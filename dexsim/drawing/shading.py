@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Iterator, Tuple
 
 import numpy as np
 
-Vec3 = Tuple[float, float, float]
-Rgba = Tuple[float, float, float, float]
+Vec3 = tuple[float, float, float]
+Rgba = tuple[float, float, float, float]
 
 
 def _light(*values: float) -> np.ndarray:
@@ -88,7 +88,7 @@ class Camera:
         rows, columns = np.mgrid[: self.height, : self.width] + 0.5
         return self.rays(columns.ravel(), rows.ravel())
 
-    def project(self, points: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Columns and rows in pixels (n, 2), and distances along the optical axis in m (n,)."""
         local = (points - self.origin) @ self.rotation.T
         z = np.maximum(local[:, 2:], 1e-6)
@@ -190,7 +190,7 @@ def find_edges(ids: np.ndarray, normal: np.ndarray, flat: np.ndarray) -> np.ndar
     return edge
 
 
-def draw_spheres(image: np.ndarray, depth: np.ndarray, camera: Camera, spheres: Tuple[Sphere, ...]) -> None:
+def draw_spheres(image: np.ndarray, depth: np.ndarray, camera: Camera, spheres: tuple[Sphere, ...]) -> None:
     """Lay balls over a linear picture (H, W, 3) whose pixels lie at `depth` (H, W) m along their rays; in place."""
     rays = camera.pixel_rays.reshape(*depth.shape, 3)
     for sphere in spheres:
@@ -209,7 +209,7 @@ def draw_spheres(image: np.ndarray, depth: np.ndarray, camera: Camera, spheres: 
             _blend(image, area, lit, cover * sphere.rgba[3], near < depth[area])
 
 
-def draw_segments(image: np.ndarray, depth: np.ndarray, camera: Camera, segments: Tuple[Segment, ...]) -> None:
+def draw_segments(image: np.ndarray, depth: np.ndarray, camera: Camera, segments: tuple[Segment, ...]) -> None:
     """Lay lines over a picture, as `draw_spheres`."""
     for segment in segments:
         ends = np.array([segment.start, segment.end])
@@ -228,7 +228,7 @@ def draw_segments(image: np.ndarray, depth: np.ndarray, camera: Camera, segments
             _blend(image, area, color, cover * segment.rgba[3], axial / slant < depth[area] + 2e-3)
 
 
-def _area(camera: Camera, points: np.ndarray, radius: float, margin: float = 1.0) -> Iterator[Tuple[slice, slice]]:
+def _area(camera: Camera, points: np.ndarray, radius: float, margin: float = 1.0) -> Iterator[tuple[slice, slice]]:
     """The part of the picture, if any, that points with a radius in m and a margin in pixels may cover."""
     pixel, z = camera.project(points)
     if z.min() <= radius + 1e-3:
@@ -242,7 +242,7 @@ def _area(camera: Camera, points: np.ndarray, radius: float, margin: float = 1.0
 
 
 def _blend(
-    image: np.ndarray, area: Tuple[slice, slice], color: np.ndarray, alpha: np.ndarray, seen: np.ndarray
+    image: np.ndarray, area: tuple[slice, slice], color: np.ndarray, alpha: np.ndarray, seen: np.ndarray
 ) -> None:
     share = (alpha * np.where(seen, 1.0, THROUGH))[..., None]
     image[area] += share * (color - image[area])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ from dexsim.robots import RobotSpec
 from dexsim.runs import atomic_path
 
 log = logging.getLogger(__name__)
-Tensors = Dict[str, Tensor]
+Tensors = dict[str, Tensor]
 
 
 class StepResult(NamedTuple):
@@ -42,7 +43,7 @@ class StepResult(NamedTuple):
     reward: Tensor
     terminated: Tensor
     truncated: Tensor
-    info: Dict[str, Any]
+    info: dict[str, Any]
 
 
 class Env:
@@ -69,8 +70,8 @@ class Env:
         control: ControlSettings,
         randomization: RandomizationSettings,
         seed: int = 0,
-        dump_dir: Optional[Path] = None,
-        perturbation: Optional[PerturbationSettings] = None,
+        dump_dir: Path | None = None,
+        perturbation: PerturbationSettings | None = None,
     ) -> None:
         missing = task.capabilities - backend.capabilities
         if missing:
@@ -100,7 +101,7 @@ class Env:
 
     # -- building ------------------------------------------------------------------------------------------------------
 
-    def _noise_scale(self) -> Optional[Tensor]:
+    def _noise_scale(self) -> Tensor | None:
         """(num_obs,) standard deviation of the actor's observation noise, None for no noise at all."""
         scale = torch.zeros(self.num_obs)
         for name, sigma in (
@@ -204,12 +205,12 @@ class Env:
             reward, terms = self._discard(bad, reward, terms)
         self._return += reward
         done = terminated | truncated
-        info: Dict[str, Any] = {"reward_terms": terms}
+        info: dict[str, Any] = {"reward_terms": terms}
         if bool(done.any()):
             info.update(self._finish(done, success & truncated))
         return StepResult(self._observe(done), reward, terminated, truncated, info)
 
-    def spec_table(self) -> Dict[str, Any]:
+    def spec_table(self) -> dict[str, Any]:
         """Everything that a policy is matched against: joints, rates, units, observation layout."""
         return {
             "version": __version__,
@@ -225,13 +226,13 @@ class Env:
             "units": {"joint_position": "fraction of range, -1 .. 1", "object_position": "m", "joint_target": "rad"},
         }
 
-    def mirrors(self) -> Optional[Dict[str, Mirror]]:
+    def mirrors(self) -> dict[str, Mirror] | None:
         """Mirror images of "obs", "states" and "actions", or None where the task is not left-right symmetric."""
         if not self.task.symmetric:
             return None
         return mirrors(self.robot, self.obs_layout, self.state_layout)
 
-    def get_state(self) -> Dict[str, Any]:
+    def get_state(self) -> dict[str, Any]:
         """Everything needed to go on exactly from here."""
         world = self._world
         return {
@@ -330,7 +331,7 @@ class Env:
         zero = torch.zeros(())
         return torch.where(bad, zero, reward), {name: torch.where(bad, zero.to(v), v) for name, v in terms.items()}
 
-    def _dump(self, ids: List[int]) -> None:
+    def _dump(self, ids: list[int]) -> None:
         if self.dump_dir is None:
             return
         path = self.dump_dir / "nonfinite.pt"
@@ -338,10 +339,10 @@ class Env:
             torch.save({"env_ids": ids, "state": self.get_state()}, temporary)
         log.warning("state of the first non-finite environment written to %s", path)
 
-    def _finish(self, done: Tensor, success: Tensor) -> Dict[str, Any]:
+    def _finish(self, done: Tensor, success: Tensor) -> dict[str, Any]:
         """Terminal observations and episode facts, then the reset; entries are valid where `done`."""
         world = self._world
-        info: Dict[str, Any] = {
+        info: dict[str, Any] = {
             "final_obs": self._group("obs").nan_to_num(),
             "final_states": self._group("states").nan_to_num(),
             "success": success,
@@ -371,7 +372,7 @@ class Env:
         terms = self.task.actor if name == "obs" else self.task.critic
         return self._seen(name, observations.assemble(terms, self._world))
 
-    def _seen(self, name: str, values: Tensor, mirrored: Optional[Tensor] = None) -> Tensor:
+    def _seen(self, name: str, values: Tensor, mirrored: Tensor | None = None) -> Tensor:
         """Values (n, k) of the robot as the policy sees them, or the other way round: in the mirror where it does."""
         if self._mirror is None:
             return values

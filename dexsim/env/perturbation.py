@@ -5,8 +5,9 @@ Each episode is disturbed once, from a moment drawn for it on; what it is depend
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,11 +20,11 @@ class Kind(NamedTuple):
     """How long a disturbance lasts in s, and where to: x and y of a unit vector, None for a drawn horizontal one."""
 
     duration: float
-    direction: Optional[Tuple[float, float]]
+    direction: tuple[float, float] | None
     down: float
 
 
-KINDS: Dict[str, Kind] = {
+KINDS: dict[str, Kind] = {
     "knock": Kind(0.1, None, 0.0),
     "push": Kind(1.0, (-1.0, 0.0), 0.0),  # towards the robot
     "pull": Kind(1.0, (1.0, 0.0), 0.0),  # away from it
@@ -43,7 +44,7 @@ class PerturbationSettings:
 
     kind: str = "none"
     magnitude: float = 0.0
-    start: Tuple[float, float] = (0.3, 0.6)
+    start: tuple[float, float] = (0.3, 0.6)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -85,7 +86,7 @@ class Perturbation:
         force = torch.cat([horizontal, torch.full((len(draws), 1), -kind.down, dtype=torch.float64)], dim=1)
         self._force[env_ids] = (magnitude * force / torch.linalg.vector_norm(force, dim=1, keepdim=True)).float()
 
-    def get_state(self) -> Dict[str, Tensor]:
+    def get_state(self) -> dict[str, Tensor]:
         """What going on exactly from here needs."""
         return {"begin": self._begin.clone(), "force": self._force.clone()}
 

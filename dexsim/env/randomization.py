@@ -17,8 +17,8 @@ How its units are read here:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Dict, Mapping, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ from dexsim.env.draws import EpisodeDraws
 from dexsim.errors import require
 from dexsim.parameters import PARAMETERS, Choices, repeat
 
-Range = Tuple[float, float]
+Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class RandomizationSettings:
         action_lag: probability.
     """
 
-    object_mass: Optional[Range] = None
-    object_friction: Optional[Range] = None
-    object_scale: Optional[Range] = None
-    hand_friction: Optional[Range] = None
-    stiffness_scale: Optional[Range] = None
-    damping_scale: Optional[Range] = None
+    object_mass: Range | None = None
+    object_friction: Range | None = None
+    object_scale: Range | None = None
+    hand_friction: Range | None = None
+    stiffness_scale: Range | None = None
+    damping_scale: Range | None = None
     initial_position: float = 0.0
     initial_yaw: float = 0.0
     force_scale: float = 0.0
@@ -93,7 +93,7 @@ def draw_parameters(
     nominal: Mapping[str, Tensor],
     draws: EpisodeDraws,
     choices: Choices,
-) -> Dict[str, Tensor]:
+) -> dict[str, Tensor]:
     """Physical parameters of some episodes: name -> (n, k); those that do not vary are at nominal.
 
     Args:
@@ -132,7 +132,7 @@ class RandomForce:
         dt: policy period in s.
     """
 
-    def __init__(self, settings: RandomizationSettings, shape: Tuple[int, int], dt: float) -> None:
+    def __init__(self, settings: RandomizationSettings, shape: tuple[int, int], dt: float) -> None:
         """See the class."""
         self._scale = settings.force_scale
         self._probability = 1 - (1 - settings.force_probability) ** (dt / 0.1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Callable, Dict, FrozenSet, Mapping, Optional, Protocol, Tuple
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -92,9 +93,9 @@ class Start:
 
     state: InitialState
     goals: Tensor
-    mirrored: Optional[Tensor] = None
-    phase: Optional[Tensor] = None
-    later: Optional[Tensor] = None
+    mirrored: Tensor | None = None
+    phase: Tensor | None = None
+    later: Tensor | None = None
 
 
 class Task(Protocol):
@@ -119,15 +120,15 @@ class Task(Protocol):
     name: str
     episode_s: float
     hold_s: float
-    actor: Tuple[str, ...]
-    critic: Tuple[str, ...]
-    rewards: Mapping[str, Tuple[float, Term]]
-    stage_names: Tuple[str, ...]
+    actor: tuple[str, ...]
+    critic: tuple[str, ...]
+    rewards: Mapping[str, tuple[float, Term]]
+    stage_names: tuple[str, ...]
     symmetric: bool
     two_sided: bool
-    joints: Optional[Tuple[str, ...]]
+    joints: tuple[str, ...] | None
     phases: int
-    capabilities: FrozenSet[str]
+    capabilities: frozenset[str]
 
     def scene(self, robot: RobotSpec, timestep: float) -> Scene:
         """The scene at nominal."""
@@ -149,11 +150,11 @@ class Task(Protocol):
         """(N,) whether the episode is lost and ends."""
         ...
 
-    def stages(self, world: World) -> Dict[str, Tensor]:
+    def stages(self, world: World) -> dict[str, Tensor]:
         """Name -> (N,) whether a stage is reached now; reported as 'ever reached in the episode'."""
         ...
 
-    def metrics(self, world: World) -> Dict[str, Tensor]:
+    def metrics(self, world: World) -> dict[str, Tensor]:
         """Name -> (N,) figures of how an episode ended, for evaluation."""
         ...
 
@@ -162,7 +163,7 @@ class Task(Protocol):
         ...
 
 
-def weighted_sum(rewards: Mapping[str, Tuple[float, Term]], world: World) -> Tuple[Tensor, Dict[str, Tensor]]:
+def weighted_sum(rewards: Mapping[str, tuple[float, Term]], world: World) -> tuple[Tensor, dict[str, Tensor]]:
     """Total reward (N,) and its weighted terms by name."""
-    terms: Dict[str, Tensor] = {name: weight * term(world) for name, (weight, term) in rewards.items()}
+    terms: dict[str, Tensor] = {name: weight * term(world) for name, (weight, term) in rewards.items()}
     return torch.stack(list(terms.values())).sum(dim=0), terms

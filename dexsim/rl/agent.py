@@ -8,9 +8,10 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping, Optional
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -40,8 +41,8 @@ class Budget:
         minutes: Wall-clock, summed over resumed runs; None for no limit.
     """
 
-    frames: Optional[int] = None
-    minutes: Optional[float] = None
+    frames: int | None = None
+    minutes: float | None = None
 
     def __post_init__(self) -> None:
         require(self.frames is None or self.frames >= 0, "frames", self.frames, "0 or more")
@@ -110,12 +111,12 @@ class PpoAgent(A2CAgent):
         self.settings = settings
         self.budget = budget
         self.seconds = 0.0
-        self.stats: Dict[str, float] = {}  # figures of the last epoch
+        self.stats: dict[str, float] = {}  # figures of the last epoch
         self.spent = {"simulate": 0.0, "collect": 0.0, "learn": 0.0}  # seconds since `learn` was called
         self._identity = dict(identity)
         self._checkpoints = CheckpointFolder(run_dir)
         self._save_seconds = save_seconds
-        self._resumed: Optional[Dict[str, Any]] = None
+        self._resumed: dict[str, Any] | None = None
         with contextlib.redirect_stdout(io.StringIO()):  # rl-games prints its layers
             super().__init__("run", params)
         self._mirrors = env.mirrors() if settings.symmetry else None
@@ -206,7 +207,7 @@ class PpoAgent(A2CAgent):
         remove_stale(checkpoint.path.parent)
         self.algo_observer.continue_curve(checkpoint.path.parent.parent, checkpoint.frame)
 
-    def get_full_state_weights(self) -> Dict[str, Any]:
+    def get_full_state_weights(self) -> dict[str, Any]:
         """Return rl-games' state and all that it leaves out."""
         return {
             **super().get_full_state_weights(),
@@ -218,7 +219,7 @@ class PpoAgent(A2CAgent):
             "random": random_state(),
         }
 
-    def set_full_state_weights(self, weights: Dict[str, Any], set_epoch: bool = True) -> None:
+    def set_full_state_weights(self, weights: dict[str, Any], set_epoch: bool = True) -> None:
         """Take over a state of `get_full_state_weights`."""
         super().set_full_state_weights(weights, set_epoch)
         self.seconds = weights["seconds"]
@@ -241,7 +242,7 @@ class PpoAgent(A2CAgent):
         calc_gradients = self.central_value_net.calc_gradients
         self.central_value_net.calc_gradients = lambda batch: calc_gradients(self._with_images(batch, "states"))
 
-    def _with_images(self, batch: Dict[str, Any], observations: str) -> Dict[str, Any]:
+    def _with_images(self, batch: dict[str, Any], observations: str) -> dict[str, Any]:
         """A minibatch (n samples) followed by its mirror image: 2 n samples."""
         mirrors = self._mirrors or {}
         actions = mirrors["actions"]
@@ -269,7 +270,7 @@ class PpoAgent(A2CAgent):
                     critic.model.running_mean_std.eval()
         self._critic_loss = mean_list(losses).item()
 
-    def calc_gradients(self, input_dict: Dict[str, Any]) -> None:
+    def calc_gradients(self, input_dict: dict[str, Any]) -> None:
         """Fit the actor to one minibatch, with its mirror image if the task is symmetric and `symmetry` is on."""
         count = len(input_dict["obs"])
         with self._autocast():

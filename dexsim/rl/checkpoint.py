@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Sequence, Union
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,15 +32,15 @@ class Checkpoint:
     """
 
     path: Path
-    state: Dict[str, Any]
+    state: dict[str, Any]
 
     @property
-    def config(self) -> Dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """The resolved config of the run that wrote it."""
         return self.state["config"]
 
     @property
-    def spec_table(self) -> Dict[str, Any]:
+    def spec_table(self) -> dict[str, Any]:
         """Joint table, rates, action mode and observation layout that the policy was trained with."""
         return self.state["spec_table"]
 
@@ -54,7 +55,7 @@ class Checkpoint:
         return self.state["frame"]
 
 
-def load(path: Union[str, Path]) -> Checkpoint:
+def load(path: str | Path) -> Checkpoint:
     """Read a checkpoint.
 
     Args:
@@ -129,7 +130,7 @@ class CheckpointFolder:
             _copy(self.last, self.path / BEST)
 
 
-def random_state() -> Dict[str, Any]:
+def random_state() -> dict[str, Any]:
     """Return the states of torch's, numpy's and python's global random numbers, as plain data."""
     name, keys, position, has_gauss, gauss = np.random.get_state()
     return {
@@ -156,7 +157,7 @@ def _numpy_allowed() -> Iterator[None]:
     """Let the safe loader read numpy arrays, and nothing else that runs code (environments may keep such state)."""
     import _codecs
 
-    rebuild: List[Any] = [np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0], _codecs.encode]
+    rebuild: list[Any] = [np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0], _codecs.encode]
     dtypes = [type(np.dtype(kind)) for kind in "?bBhHiIlLqQfd"]
     with torch.serialization.safe_globals([*rebuild, np.ndarray, np.dtype, *dtypes]):
         yield

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Tuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,13 +15,13 @@ from dexsim.report.progress import ProgressLine, minutes
 if TYPE_CHECKING:
     from dexsim.env.env import Env
 
-Episode = Dict[str, Any]
+Episode = dict[str, Any]
 
 # Figure of a finished episode -> where the environment's info has it.
 EPISODE = {"return": "episode_return", "length": "episode_length", "success": "success", "picked_up": "picked_up"}
 
 
-def run_episodes(env: Env, policy: Callable[[Tensor], Tensor], episodes: int) -> List[Episode]:
+def run_episodes(env: Env, policy: Callable[[Tensor], Tensor], episodes: int) -> list[Episode]:
     """Run exactly so many episodes, the same number in each environment (give or take one).
 
     Counting the first to finish would favour short ones; here each environment gives its first ones, long or short.
@@ -38,7 +39,7 @@ def run_episodes(env: Env, policy: Callable[[Tensor], Tensor], episodes: int) ->
     count = torch.zeros(env.num_envs, dtype=torch.long)
     quota = torch.full_like(count, episodes // env.num_envs)
     quota[: episodes % env.num_envs] += 1
-    rows: List[Episode] = []
+    rows: list[Episode] = []
     progress = _Progress(episodes)
     obs = env.reset()
     with torch.inference_mode():
@@ -56,7 +57,7 @@ def run_episodes(env: Env, policy: Callable[[Tensor], Tensor], episodes: int) ->
     return sorted(rows, key=lambda row: (row["env"], row["episode"]))
 
 
-def _columns(info: Mapping[str, Any]) -> Iterator[Tuple[str, Tensor]]:
+def _columns(info: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
     yield from ((name, info[key]) for name, key in EPISODE.items() if key in info)
     yield from ((f"stage_{name}", value) for name, value in info.get("stages", {}).items() if name not in EPISODE)
     yield from ((f"metric_{name}", value) for name, value in info.get("metrics", {}).items())
@@ -76,7 +77,7 @@ class _Progress:
         self._line = ProgressLine()
         self.close = self._line.close
 
-    def show(self, rows: List[Episode]) -> None:
+    def show(self, rows: list[Episode]) -> None:
         if not rows:
             return
         rate = len(rows) / (time.perf_counter() - self._start)

@@ -7,8 +7,9 @@ import hashlib
 import json
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,13 +39,13 @@ class Controller(nn.Module):
         self.policy = policy
         self.action_map = action_map
 
-    def forward(self, obs: Tensor, previous_target: Tensor, joint_position: Tensor) -> Tuple[Tensor, Tensor]:
+    def forward(self, obs: Tensor, previous_target: Tensor, joint_position: Tensor) -> tuple[Tensor, Tensor]:
         """Return the action (N, num_actions) in [-1, 1] and the joint targets (N, 26)."""
         action = self.policy(obs)
         return action, self.action_map(action, previous_target, joint_position)
 
 
-def export(checkpoint: Checkpoint, action_map: ActionMap, path: Path) -> Dict[str, Any]:
+def export(checkpoint: Checkpoint, action_map: ActionMap, path: Path) -> dict[str, Any]:
     """Write `path` (ONNX, any batch size) and, beside it, its manifest with the suffix `.json`.
 
     Args:
@@ -70,7 +71,7 @@ def export(checkpoint: Checkpoint, action_map: ActionMap, path: Path) -> Dict[st
     return manifest
 
 
-def _manifest(checkpoint: Checkpoint, controller: Controller, path: Path) -> Dict[str, Any]:
+def _manifest(checkpoint: Checkpoint, controller: Controller, path: Path) -> dict[str, Any]:
     policy = controller.policy
     config = json.dumps(checkpoint.config, sort_keys=True)
     actions, joints = ["batch", policy.num_actions], ["batch", controller.action_map.num_joints]
@@ -119,7 +120,7 @@ def _silence() -> Iterator[None]:
             logging.disable(logging.NOTSET)
 
 
-def _max_error(controller: Controller, path: Path) -> Optional[float]:
+def _max_error(controller: Controller, path: Path) -> float | None:
     """Return the largest difference between onnxruntime and torch, or None where onnxruntime is not installed."""
     try:
         import onnxruntime
@@ -127,16 +128,18 @@ def _max_error(controller: Controller, path: Path) -> Optional[float]:
         logger.warning("onnxruntime is not installed: the export is not checked")
         return None
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    errors: List[float] = []
+    errors: list[float] = []
     for batch in (1, 64):
         example = _example(controller, batch)
-        outputs = session.run(list(OUTPUTS), {name: value.numpy() for name, value in zip(INPUTS, example)})
+        outputs = session.run(list(OUTPUTS), {name: value.numpy() for name, value in zip(INPUTS, example, strict=True)})
         with torch.no_grad():
-            errors += [float((torch.from_numpy(a) - b).abs().max()) for a, b in zip(outputs, controller(*example))]
+            errors += [
+                float((torch.from_numpy(a) - b).abs().max()) for a, b in zip(outputs, controller(*example), strict=True)
+            ]
     return max(errors)
 
 
-def _example(controller: Controller, batch: int) -> Tuple[Tensor, ...]:
+def _example(controller: Controller, batch: int) -> tuple[Tensor, ...]:
     """Return observations as the policy has met them, and some beyond, with previous targets and joint positions."""
     policy, random = controller.policy, torch.Generator().manual_seed(0)
     spread = 3.0 * torch.randn(batch, policy.num_obs, generator=random)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import time
 from collections import deque
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Collection, Deque, Dict, Iterator, List, Literal, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from rl_games.common.algo_observer import AlgoObserver
@@ -36,14 +37,14 @@ class TrainingObserver(AlgoObserver):
         wandb_run: A started wandb run, or None.
     """
 
-    def __init__(self, run_dir: Path, window: int = 500, wandb_run: Optional[Any] = None) -> None:
-        self.row: Dict[str, float] = {}
+    def __init__(self, run_dir: Path, window: int = 500, wandb_run: Any | None = None) -> None:
+        self.row: dict[str, float] = {}
         self._window = window
         self._wandb_run = wandb_run
-        self._episodes: Dict[str, Deque[float]] = {}
-        self._terms: Dict[str, torch.Tensor] = {}
+        self._episodes: dict[str, deque[float]] = {}
+        self._terms: dict[str, torch.Tensor] = {}
         self._samples = 0
-        self._best: Tuple[float, ...] = ()
+        self._best: tuple[float, ...] = ()
         self._curve = _Curve(run_dir / CURVE)
         self._line = ProgressLine()
 
@@ -53,7 +54,7 @@ class TrainingObserver(AlgoObserver):
         """Learn whom to observe."""
         self._algo = algo
 
-    def process_infos(self, infos: Dict[str, Any], done_indices: torch.Tensor) -> None:
+    def process_infos(self, infos: dict[str, Any], done_indices: torch.Tensor) -> None:
         """Take in one policy step; `done_indices` (k, 1) are the environments that ended an episode."""
         for name, value in infos.get("reward_terms", {}).items():
             self._terms[name] = self._terms.get(name, 0.0) + value.sum()
@@ -80,7 +81,7 @@ class TrainingObserver(AlgoObserver):
 
     # ------------------------------------------------------------------ state
 
-    def episodes(self, name: str) -> List[float]:
+    def episodes(self, name: str) -> list[float]:
         """Return a figure (`success`, `return`, ...) of the last `window` finished episodes."""
         return list(self._episodes.get(name, ()))
 
@@ -94,7 +95,7 @@ class TrainingObserver(AlgoObserver):
         self._best = max(score, self._best)
         return better
 
-    def get_state(self) -> Dict[str, Any]:
+    def get_state(self) -> dict[str, Any]:
         """Return what a resumed run continues from."""
         return {"best": self._best, "episodes": {name: list(kept) for name, kept in self._episodes.items()}}
 
@@ -115,7 +116,7 @@ class TrainingObserver(AlgoObserver):
 
     # ------------------------------------------------------------------ figures
 
-    def _means(self) -> Dict[str, float]:
+    def _means(self) -> dict[str, float]:
         episodes = {f"episode/{name}": _mean(kept) for name, kept in self._episodes.items()}
         terms = {f"reward/{name}": float(total) / self._samples for name, total in self._terms.items()}
         return {**episodes, **terms}
@@ -139,7 +140,7 @@ class _Curve:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._rows: List[Mapping[str, Any]] = []
+        self._rows: list[Mapping[str, Any]] = []
         self._due = time.perf_counter() + CURVE_PERIOD
 
     def add(self, row: Mapping[str, float]) -> None:
@@ -167,7 +168,7 @@ class _Curve:
 @contextmanager
 def wandb_run(
     mode: Literal["offline", "online", "disabled"], run_dir: Path, config: Mapping[str, Any]
-) -> Iterator[Optional[Any]]:
+) -> Iterator[Any | None]:
     """Track with wandb: a started run, or None, which ends with the block, however that ends.
 
     Args:
@@ -191,7 +192,7 @@ def wandb_run(
     run.finish()
 
 
-def _episode_values(infos: Mapping[str, Any]) -> Iterator[Tuple[str, torch.Tensor]]:
+def _episode_values(infos: Mapping[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
     yield from ((name, infos[key].float()) for name, key in EPISODE.items() if key in infos)
     yield from (
         (f"stage_{name}", value.float()) for name, value in infos.get("stages", {}).items() if name not in EPISODE

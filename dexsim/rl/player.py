@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Dict, List, Mapping, Sequence, Union
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +40,8 @@ class Policy(nn.Module):
     def __init__(self, num_obs: int, units: Sequence[int], num_actions: int, activation: str = "elu") -> None:
         super().__init__()
         sizes = [num_obs, *units]
-        layers: List[nn.Module] = []
-        for size_in, size_out in zip(sizes, sizes[1:]):
+        layers: list[nn.Module] = []
+        for size_in, size_out in itertools.pairwise(sizes):
             layers += [nn.Linear(size_in, size_out), ACTIVATIONS[activation]()]
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], num_actions))
         self.normalize = True
@@ -64,7 +65,7 @@ class Policy(nn.Module):
         return self.layers(obs).clamp(-1.0, 1.0)
 
     @classmethod
-    def load(cls, path: Union[str, Path]) -> Policy:
+    def load(cls, path: str | Path) -> Policy:
         """Read the policy of a checkpoint file or of a run folder.
 
         Raises:
@@ -75,7 +76,7 @@ class Policy(nn.Module):
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Policy:
         """Rebuild the policy of a checkpoint, ready for inference."""
-        model: Dict[str, Tensor] = checkpoint.state["model"]
+        model: dict[str, Tensor] = checkpoint.state["model"]
         linear = [model[f"{name}.weight"] for name in _linear_layers(model)]
         policy = cls(
             num_obs=linear[0].shape[1],
@@ -85,7 +86,7 @@ class Policy(nn.Module):
         )
         with torch.no_grad():
             layers = (layer for layer in policy.layers if isinstance(layer, nn.Linear))
-            for layer, name in zip(layers, _linear_layers(model)):
+            for layer, name in zip(layers, _linear_layers(model), strict=True):
                 layer.weight.copy_(model[f"{name}.weight"])
                 layer.bias.copy_(model[f"{name}.bias"])
         policy.normalize = "running_mean_std.running_mean" in model
@@ -95,7 +96,7 @@ class Policy(nn.Module):
         return policy.requires_grad_(False).eval()
 
 
-def _linear_layers(model: Mapping[str, Tensor]) -> List[str]:
+def _linear_layers(model: Mapping[str, Tensor]) -> list[str]:
     hidden = sorted(
         (
             key[: -len(".weight")]

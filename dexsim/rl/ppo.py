@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Dict, Literal, Tuple
+from typing import Any, Literal
 
 from dexsim.errors import UserError, require
 
@@ -21,7 +21,7 @@ class LearnerSettings:
         max_grad_norm: Gradients are scaled down to this norm.
     """
 
-    units: Tuple[int, ...] = (512, 512, 512)
+    units: tuple[int, ...] = (512, 512, 512)
     learning_rate: float = 5e-4
     mini_epochs: int = 5
     minibatches: int = 4
@@ -95,7 +95,7 @@ class PpoSettings:
 
 def rl_games_params(
     settings: PpoSettings, num_envs: int, seed: int, dt: float = 0.1, train_dir: str = "runs"
-) -> Dict[str, Any]:
+) -> dict[str, Any]:
     """Return the `params` dictionary that rl-games builds an agent or a player from.
 
     Args:
@@ -129,7 +129,7 @@ def rl_games_params(
     }
 
 
-def _config(settings: PpoSettings, num_envs: int, dt: float, train_dir: str) -> Dict[str, Any]:
+def _config(settings: PpoSettings, num_envs: int, dt: float, train_dir: str) -> dict[str, Any]:
     return {
         **_fit(settings.actor, settings, num_envs, "actor"),
         "name": "dexsim",
@@ -165,7 +165,7 @@ def _config(settings: PpoSettings, num_envs: int, dt: float, train_dir: str) -> 
     }
 
 
-def _fit(learner: LearnerSettings, settings: PpoSettings, num_envs: int, name: str) -> Dict[str, Any]:
+def _fit(learner: LearnerSettings, settings: PpoSettings, num_envs: int, name: str) -> dict[str, Any]:
     batch = num_envs * settings.horizon
     if batch % learner.minibatches:
         raise UserError(
@@ -184,6 +184,6 @@ def _fit(learner: LearnerSettings, settings: PpoSettings, num_envs: int, name: s
     }
 
 
-def _network(learner: LearnerSettings, activation: str) -> Dict[str, Any]:
+def _network(learner: LearnerSettings, activation: str) -> dict[str, Any]:
     mlp = {"units": list(learner.units), "activation": activation, "initializer": {"name": "default"}}
     return {"name": "actor_critic", "separate": False, "mlp": mlp}

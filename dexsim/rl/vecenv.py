@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, Tuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from gymnasium.spaces import Box
 if TYPE_CHECKING:
     from dexsim.env.env import Env
 
-Tensors = Dict[str, torch.Tensor]
+Tensors = dict[str, torch.Tensor]
 
 
 class VecEnv:
@@ -32,30 +32,30 @@ class VecEnv:
         """Start every environment anew; return `obs` (N, num_obs) and `states` (N, num_states)."""
         return self.env.reset()
 
-    def step(self, actions: torch.Tensor) -> Tuple[Tensors, torch.Tensor, torch.Tensor, Dict[str, Any]]:
+    def step(self, actions: torch.Tensor) -> tuple[Tensors, torch.Tensor, torch.Tensor, dict[str, Any]]:
         """Apply actions (N, num_actions); return observations, rewards (N,), dones (N,) uint8 and infos."""
         result = self.env.step(actions)
         dones = (result.terminated | result.truncated).to(torch.uint8)
         infos = {**result.info, "time_outs": result.truncated & ~result.terminated}
         return result.obs, result.reward, dones, infos
 
-    def get_env_info(self) -> Dict[str, Any]:
+    def get_env_info(self) -> dict[str, Any]:
         """Return the spaces that rl-games sizes its networks and buffers by."""
         return env_info(self.env.num_obs, self.env.num_states, self.env.num_actions)
 
     def set_train_info(self, frame: int, agent: object) -> None:
         """Ignore how far training is: no environment of ours depends on it."""
 
-    def get_env_state(self) -> Dict[str, Any]:
+    def get_env_state(self) -> dict[str, Any]:
         """Return what the simulation continues from, for a checkpoint."""
         return self.env.get_state()
 
-    def set_env_state(self, env_state: Dict[str, Any]) -> None:
+    def set_env_state(self, env_state: dict[str, Any]) -> None:
         """Continue from a state of `get_env_state`."""
         self.env.set_state(env_state)
 
 
-def env_info(num_obs: int, num_states: int, num_actions: int) -> Dict[str, Any]:
+def env_info(num_obs: int, num_states: int, num_actions: int) -> dict[str, Any]:
     """Return the spaces of an environment with so many observations, critic states and actions."""
     return {
         "observation_space": _box(np.inf, num_obs),

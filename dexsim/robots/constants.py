@@ -6,17 +6,18 @@ real-to-sim searches and what the file of a tuned robot holds (arXiv 2502.20396,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any
 
 import numpy as np
 
 from dexsim.robots.spec import Joint, Link, RobotSpec
 
-Values = Dict[str, np.ndarray]
+Values = dict[str, np.ndarray]
 
 # Name -> the field of `Joint` that it is, for the commanded joints.
-JOINT_FIELDS: Dict[str, str] = {
+JOINT_FIELDS: dict[str, str] = {
     "joint_stiffness": "stiffness",
     "joint_damping": "damping",
     "joint_armature": "armature",
@@ -27,7 +28,7 @@ JOINT_FIELDS: Dict[str, str] = {
     "joint_bias": "bias",
 }
 # Name -> what it has one value of.
-OWNERS: Dict[str, str] = {
+OWNERS: dict[str, str] = {
     **dict.fromkeys(JOINT_FIELDS, "command"),
     "joint_lower": "command",
     "joint_upper": "command",
@@ -42,7 +43,7 @@ OWNERS: Dict[str, str] = {
 }
 
 
-def labels(robot: RobotSpec, name: str) -> Tuple[str, ...]:
+def labels(robot: RobotSpec, name: str) -> tuple[str, ...]:
     """What each value of a constant belongs to: a joint, a link, or an axis of one ("left_elbow_pitch_joint.x")."""
     owner = OWNERS[name]
     names = {
@@ -56,7 +57,7 @@ def labels(robot: RobotSpec, name: str) -> Tuple[str, ...]:
 def constants(robot: RobotSpec) -> Values:
     """Every constant of a robot, name -> (k,) float64; `link_inertia` is a factor, 1 for moments as documented."""
     joints, links = [robot.joint(name) for name in robot.commands], robot.moving_links
-    values: Dict[str, Any] = {name: [getattr(j, field) for j in joints] for name, field in JOINT_FIELDS.items()}
+    values: dict[str, Any] = {name: [getattr(j, field) for j in joints] for name, field in JOINT_FIELDS.items()}
     values["joint_lower"], values["joint_upper"] = robot.command_limits.T
     values["joint_origin"] = [j.origin for j in robot.moving_joints]
     values["link_mass"] = [link.mass for link in links]
@@ -93,7 +94,7 @@ def with_constants(robot: RobotSpec, values: Mapping[str, np.ndarray]) -> RobotS
 
 def _joint(joint: Joint, new: Values, command: Mapping[str, int], moving: Mapping[str, int]) -> Joint:
     row = moving[joint.name]
-    fields: Dict[str, Any] = {"origin": tuple(new["joint_origin"][3 * row : 3 * row + 3].tolist())}
+    fields: dict[str, Any] = {"origin": tuple(new["joint_origin"][3 * row : 3 * row + 3].tolist())}
     if joint.name in command:
         i = command[joint.name]
         fields.update({field: float(new[name][i]) for name, field in JOINT_FIELDS.items()})
@@ -116,11 +117,11 @@ def _link(link: Link, new: Values, i: int) -> Link:
     )
 
 
-def _ends(robot: RobotSpec, new: Values) -> Dict[str, Tuple[float, ...]]:
+def _ends(robot: RobotSpec, new: Values) -> dict[str, tuple[float, ...]]:
     """Open and closed positions that lie on a limit follow it."""
     (low, high), bounds = robot.command_limits.T, (new["joint_lower"], new["joint_upper"])
 
-    def follow(position: np.ndarray) -> Tuple[float, ...]:
+    def follow(position: np.ndarray) -> tuple[float, ...]:
         return tuple(np.where(position == low, bounds[0], np.where(position == high, bounds[1], position)).tolist())
 
     return {name: follow(np.array(getattr(robot, name))) for name in ("open_position", "closed_position")}

@@ -7,9 +7,10 @@ drives are not published: the values here are nominal, and what real-to-sim is t
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from dexsim.rotations import quat_from_rpy, quat_multiply, quat_rotate
 
 # Nominal drives: stiffness N m/rad, damping N m s/rad, armature kg m^2, by what the name contains. Dry
 # friction is zero: it is unknown, and each joint that has it is one more row for the constraint solver.
-DRIVES: Tuple[Tuple[str, Tuple[float, float, float]], ...] = (
+DRIVES: tuple[tuple[str, tuple[float, float, float]], ...] = (
     ("shoulder", (80.0, 6.0, 0.13)),
     ("elbow", (60.0, 4.5, 0.1025)),
     ("wrist_yaw", (30.0, 2.0, 0.04)),
@@ -45,7 +46,7 @@ FINGERS = ("thumb", "index", "middle", "ring", "pinky")
 CONTACT_FINGERS = FINGERS[:4]
 
 # Inspire's palm meshes are drawn, and their inertia is given, in a frame rotated against the link (vendor's URDF).
-HANDS: Dict[str, Dict[str, Any]] = {
+HANDS: dict[str, dict[str, Any]] = {
     "fourier": {"data": "upper_body_and_fourier_hands", "palm_rpy": {}, "tip": "{}_{}_tip_link", "palm_z": -0.075},
     "inspire": {
         "data": "inspire_hands",
@@ -57,7 +58,7 @@ HANDS: Dict[str, Dict[str, Any]] = {
         "palm_z": -0.11,
     },
 }
-ROBOTS: Dict[str, str] = {"gr1t2": "fourier", "gr1t2_inspire": "inspire"}
+ROBOTS: dict[str, str] = {"gr1t2": "fourier", "gr1t2_inspire": "inspire"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class RobotSettings:
     """
 
     name: str = "gr1t2"
-    tuned: Union[str, Dict[str, Any], None] = None
+    tuned: str | dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         require(self.name in ROBOTS, "name", self.name, f"one of {', '.join(ROBOTS)}")
@@ -85,13 +86,13 @@ def load_robot(section: Mapping[str, Any]) -> RobotSpec:
     return apply_tuned(robot, read_tuned(chosen.tuned) if isinstance(chosen.tuned, str) else chosen.tuned)
 
 
-def with_content(section: Mapping[str, Any]) -> Dict[str, Any]:
+def with_content(section: Mapping[str, Any]) -> dict[str, Any]:
     """A config section with the content of the file that it names: what a checkpoint keeps, whatever becomes of it."""
     tuned = section.get("tuned")
     return {**section, "tuned": read_tuned(tuned)} if isinstance(tuned, str) else dict(section)
 
 
-@lru_cache(maxsize=None)
+@cache
 def load(name: str) -> RobotSpec:
     """The robot of that name, one of `ROBOTS`; raises UserError for another."""
     if name not in ROBOTS:
@@ -114,7 +115,7 @@ def load(name: str) -> RobotSpec:
     )
 
 
-def _merge(body: Dict[str, Any], hands: Dict[str, Any]) -> Tuple[Dict[str, Any], List[Any], Dict[str, Any]]:
+def _merge(body: dict[str, Any], hands: dict[str, Any]) -> tuple[dict[str, Any], list[Any], dict[str, Any]]:
     """The trunk, arms and head of the one with the hands of the other."""
 
     def is_hand(name: str) -> bool:
@@ -126,23 +127,23 @@ def _merge(body: Dict[str, Any], hands: Dict[str, Any]) -> Tuple[Dict[str, Any],
     return links, _depth_first(joints, "base_link"), {**body["mesh_extents"], **hands["mesh_extents"]}
 
 
-def _depth_first(joints: List[Any], root: str) -> List[Any]:
+def _depth_first(joints: list[Any], root: str) -> list[Any]:
     """The joints below a link in depth-first order, the one that simulators number them in."""
-    ordered: List[Any] = []
+    ordered: list[Any] = []
     for joint in (j for j in joints if j["parent"] == root):
         ordered += [joint, *_depth_first(joints, joint["child"])]
     return ordered
 
 
-def _commands() -> Tuple[str, ...]:
+def _commands() -> tuple[str, ...]:
     """The 26 commanded joints in canonical order: left arm, left hand, right arm, right hand."""
-    names: List[str] = []
+    names: list[str] = []
     for side in SIDES:
         names += [f"{side}_{part}_joint" for part in ARM] + [f"{side[0].upper()}_{part}_joint" for part in HAND]
     return tuple(names)
 
 
-def _joint(values: Dict[str, Any]) -> Joint:
+def _joint(values: dict[str, Any]) -> Joint:
     name, kind = values["name"], values["type"]
     # Waist, head and legs do not move in the paper's tasks.
     if kind == "fixed" or name.startswith(("waist", "head")):
@@ -160,12 +161,12 @@ def _joint(values: Dict[str, Any]) -> Joint:
     )  # fmt: skip
 
 
-def _coupling(values: Dict[str, Any]) -> Coupling:
+def _coupling(values: dict[str, Any]) -> Coupling:
     mimic = values["mimic"]
     return Coupling(values["name"], mimic["joint"], mimic["k"], mimic["b"])
 
 
-def _link(name: str, values: Dict[str, Any], extent: Optional[Dict[str, Any]], palm_rpy: Optional[Any]) -> Link:
+def _link(name: str, values: dict[str, Any], extent: dict[str, Any] | None, palm_rpy: Any | None) -> Link:
     inertia = values.get("inertia_kgm2", {})
     com = np.array(values.get("com_m", (0.0, 0.0, 0.0)))
     tensor: Any = tuple(inertia.get(k, 0.0) for k in ("ixx", "iyy", "izz", "ixy", "ixz", "iyz"))
@@ -181,14 +182,14 @@ def _link(name: str, values: Dict[str, Any], extent: Optional[Dict[str, Any]], p
     return Link(name, mass, tuple(com.tolist()), tensor, primitives, compensation)
 
 
-def _rotate_inertia(quat: np.ndarray, tensor: Tuple[float, ...]) -> Tuple[float, ...]:
+def _rotate_inertia(quat: np.ndarray, tensor: tuple[float, ...]) -> tuple[float, ...]:
     xx, yy, zz, xy, xz, yz = tensor
     rotation = np.stack([quat_rotate(quat, axis) for axis in np.eye(3)], axis=1)
     full = rotation @ np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) @ rotation.T
     return tuple(full[i, j] for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)))
 
 
-def _region(name: str) -> Optional[str]:
+def _region(name: str) -> str | None:
     """Which collision region a link's shape belongs to; None where it touches nothing in the tasks."""
     if name == "torso_link":
         return "torso"
@@ -200,7 +201,7 @@ def _region(name: str) -> Optional[str]:
     return "hand" if name.startswith(("L_", "R_")) and "thumb_proximal_yaw" not in name else None
 
 
-def _primitives(name: str, extent: Dict[str, Any], mesh_quat: np.ndarray) -> Tuple[Primitive, ...]:
+def _primitives(name: str, extent: dict[str, Any], mesh_quat: np.ndarray) -> tuple[Primitive, ...]:
     """A box for palm and torso, else a capsule along the longest side of the mesh's oriented bounding box."""
     region = _region(name)
     if region is None or name.endswith("thumb_proximal_base"):
@@ -225,7 +226,7 @@ def _primitives(name: str, extent: Dict[str, Any], mesh_quat: np.ndarray) -> Tup
     return (Primitive("capsule", (radius, length), tuple(center), tuple(quat), region, side),)
 
 
-def _fingertips(joints: List[Dict[str, Any]], pattern: str) -> Tuple[Fingertip, ...]:
+def _fingertips(joints: list[dict[str, Any]], pattern: str) -> tuple[Fingertip, ...]:
     fixed = {j["child"]: j for j in joints if j["type"] == "fixed"}
     tips = []
     for side in SIDES:
@@ -243,7 +244,7 @@ def _palm(side: str, z: float) -> Palm:
     )
 
 
-def _open_and_closed(joints: List[Dict[str, Any]], commands: Tuple[str, ...]) -> Dict[str, Tuple[float, ...]]:
+def _open_and_closed(joints: list[dict[str, Any]], commands: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
     """Open is zero for every hand joint, closed the far end of its range; arm joints use their limits."""
     by_name = {j["name"]: j["range_rad"] for j in joints if j["type"] == "revolute"}
     opened, closed = [], []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Optional, Protocol, Tuple, Type
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class RobotInterface(Protocol):
         joints: names of its J joints, in the order of all arrays.
     """
 
-    joints: Tuple[str, ...]
+    joints: tuple[str, ...]
 
     def read(self) -> JointReading:
         """The latest measurement."""
@@ -66,7 +66,7 @@ class RobotInterface(Protocol):
         ...
 
     def __exit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close it."""
         ...

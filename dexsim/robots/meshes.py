@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import importlib.util
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator, Optional, Tuple
+from typing import Any
 
 from dexsim.errors import UserError
 from dexsim.robots.spec import Quat, RobotSpec, Vec3
@@ -29,10 +30,10 @@ class Visual:
     file: Path
     position: Vec3
     quat: Quat
-    rgba: Tuple[float, float, float, float]
+    rgba: tuple[float, float, float, float]
 
 
-def find_meshes() -> Optional[Path]:
+def find_meshes() -> Path | None:
     """The vendor's folder of URDFs and meshes; None where the package is not installed."""
     found = importlib.util.find_spec(PACKAGE)
     if found is None or found.origin is None:
@@ -53,7 +54,7 @@ def urdf_path(robot: RobotSpec, folder: Path) -> Path:
     return folder / "urdf" / URDFS[robot.name]
 
 
-def visuals(robot: RobotSpec, folder: Path) -> Tuple[Visual, ...]:
+def visuals(robot: RobotSpec, folder: Path) -> tuple[Visual, ...]:
     """The meshes of a robot's links, of those links that the robot has (legs are left out).
 
     Args:

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any
 
 from dexsim.errors import UserError
 
@@ -37,10 +38,10 @@ class JointMessage:
         effort: (J,) N m, None where it was not measured.
     """
 
-    names: Tuple[str, ...]
-    position: Tuple[float, ...]
-    velocity: Optional[Tuple[float, ...]] = None
-    effort: Optional[Tuple[float, ...]] = None
+    names: tuple[str, ...]
+    position: tuple[float, ...]
+    velocity: tuple[float, ...] | None = None
+    effort: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         for key in _VALUES:
@@ -51,7 +52,7 @@ class JointMessage:
 
 def encode(message: JointMessage) -> bytes:
     """Returns the body of a message, JSON in UTF-8."""
-    body: Dict[str, Any] = {"names": list(message.names)}
+    body: dict[str, Any] = {"names": list(message.names)}
     for key in _VALUES:
         values = getattr(message, key)
         if values is not None:
@@ -92,11 +93,11 @@ class MessageWriter:
         hand: Its hand.
     """
 
-    def __init__(self, path: Union[str, Path], robot: str, hand: str) -> None:
+    def __init__(self, path: str | Path, robot: str, hand: str) -> None:
         self.path = Path(path)
         self.robot = robot
         self.hand = hand
-        self._channels: Dict[str, int] = {}
+        self._channels: dict[str, int] = {}
         self._writer: Any = None
         self._stream: Any = None
 
@@ -127,8 +128,8 @@ class MessageWriter:
         time_ns: int,
         names: Sequence[str],
         position: Sequence[float],
-        velocity: Optional[Sequence[float]] = None,
-        effort: Optional[Sequence[float]] = None,
+        velocity: Sequence[float] | None = None,
+        effort: Sequence[float] | None = None,
     ) -> None:
         """Writes what was measured at a time in ns: rad, rad/s, N m."""
         message = JointMessage(
@@ -148,14 +149,14 @@ class MessageWriter:
         return self._writer.register_channel(topic, "json", schema)
 
 
-def _schema(keys: Sequence[str]) -> Dict[str, Any]:
+def _schema(keys: Sequence[str]) -> dict[str, Any]:
     """The JSON schema of a message with these values."""
     values = {"type": "array", "items": {"type": ["number", "null"]}}
-    properties: Dict[str, Any] = {"names": {"type": "array", "items": {"type": "string"}}}
+    properties: dict[str, Any] = {"names": {"type": "array", "items": {"type": "string"}}}
     properties.update({key: values for key in keys})
-    required: List[str] = ["names", "position"]
+    required: list[str] = ["names", "position"]
     return {"type": "object", "properties": properties, "required": required}
 
 
-def _floats(values: Sequence[Optional[float]]) -> Tuple[float, ...]:
+def _floats(values: Sequence[float | None]) -> tuple[float, ...]:
     return tuple(math.nan if value is None else float(value) for value in values)

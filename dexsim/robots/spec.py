@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 import numpy as np
 
 from dexsim.errors import UserError
 from dexsim.robots.tables import check_same
 
-Vec3 = Tuple[float, float, float]
-Quat = Tuple[float, float, float, float]
+Vec3 = tuple[float, float, float]
+Quat = tuple[float, float, float, float]
 SIDES = ("left", "right")
 
 
@@ -33,7 +33,7 @@ class Primitive:
     """
 
     kind: str
-    size: Tuple[float, ...]
+    size: tuple[float, ...]
     position: Vec3
     quat: Quat
     region: str
@@ -52,8 +52,8 @@ class Link:
     name: str
     mass: float
     com: Vec3
-    inertia: Tuple[float, float, float, float, float, float]
-    primitives: Tuple[Primitive, ...] = ()
+    inertia: tuple[float, float, float, float, float, float]
+    primitives: tuple[Primitive, ...] = ()
     gravity_compensation: float = 0.0
     origin: Vec3 = (0.0, 0.0, 0.0)
     inertia_factor: float = 1.0
@@ -86,7 +86,7 @@ class Joint:
     origin: Vec3
     rpy: Vec3
     axis: Vec3 = (0.0, 0.0, 1.0)
-    limits: Tuple[float, float] = (0.0, 0.0)
+    limits: tuple[float, float] = (0.0, 0.0)
     effort: float = 0.0
     velocity: float = 0.0
     stiffness: float = 0.0
@@ -135,27 +135,27 @@ class RobotSpec:
 
     name: str
     hand: str
-    links: Tuple[Link, ...]
-    joints: Tuple[Joint, ...]
-    commands: Tuple[str, ...]
-    couplings: Tuple[Coupling, ...]
-    fingertips: Tuple[Fingertip, ...]
-    palms: Tuple[Palm, ...]
-    open_position: Tuple[float, ...]
-    closed_position: Tuple[float, ...]
+    links: tuple[Link, ...]
+    joints: tuple[Joint, ...]
+    commands: tuple[str, ...]
+    couplings: tuple[Coupling, ...]
+    fingertips: tuple[Fingertip, ...]
+    palms: tuple[Palm, ...]
+    open_position: tuple[float, ...]
+    closed_position: tuple[float, ...]
 
     @cached_property
-    def _joint_by_name(self) -> Dict[str, Joint]:
+    def _joint_by_name(self) -> dict[str, Joint]:
         return {joint.name: joint for joint in self.joints}
 
     @cached_property
-    def moving_joints(self) -> Tuple[Joint, ...]:
+    def moving_joints(self) -> tuple[Joint, ...]:
         """The joints that move, commanded and coupled, in the order of the kinematic tree."""
         moving = {*self.commands, *(c.joint for c in self.couplings)}
         return tuple(joint for joint in self.joints if joint.name in moving)
 
     @cached_property
-    def joint_names(self) -> Tuple[str, ...]:
+    def joint_names(self) -> tuple[str, ...]:
         """Names of `moving_joints`."""
         return tuple(joint.name for joint in self.moving_joints)
 
@@ -181,7 +181,7 @@ class RobotSpec:
         return np.array([name not in arms for name in self.commands])
 
     @cached_property
-    def moving_links(self) -> Tuple[Link, ...]:
+    def moving_links(self) -> tuple[Link, ...]:
         """The links with mass that a moving joint carries, in the order of `links`."""
         carried = set()
         for joint in self.joints:  # parents come first
@@ -205,7 +205,7 @@ class RobotSpec:
             raise UserError(f"robot {self.name!r} has no joint {name!r}")
         return self._joint_by_name[name]
 
-    def arm_joints(self, side: str) -> List[str]:
+    def arm_joints(self, side: str) -> list[str]:
         """Names of the 7 arm joints of a side, shoulder to wrist."""
         return [name for name in self.commands if name.startswith(side)]
 
@@ -218,7 +218,7 @@ class RobotSpec:
         joints[..., self.coupled_index] = k * joints[..., source] + b
         return joints
 
-    def table(self) -> Dict[str, Any]:
+    def table(self) -> dict[str, Any]:
         """What a checkpoint, a log or a bank is matched against: names, limits and units of the commanded joints."""
         return {
             "robot": self.name,
@@ -230,7 +230,7 @@ class RobotSpec:
             "fingertips": [tip.name for tip in self.fingertips],
         }
 
-    def check_table(self, table: Dict[str, Any], owner: str) -> None:
+    def check_table(self, table: dict[str, Any], owner: str) -> None:
         """Refuse something recorded with another robot, naming the joints that differ.
 
         Args:
@@ -245,7 +245,7 @@ def find_palm(robot: RobotSpec, side: str) -> Palm:
     return next(palm for palm in robot.palms if palm.side == side)
 
 
-def optional_side(name: str) -> Optional[str]:
+def optional_side(name: str) -> str | None:
     """Side that a link or joint name of the GR1 belongs to, None for the trunk."""
     for side, short in (("left", "L_"), ("right", "R_")):
         if name.startswith((side, short)):

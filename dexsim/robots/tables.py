@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from dexsim.errors import UserError
 
@@ -47,7 +48,9 @@ def _by_name(table: Any) -> Any:
     """View a list whose rows have names as a dictionary, limits as one by joint; anything else as it is."""
     if isinstance(table, Mapping):
         joints = {"commands", "limits"} <= table.keys()
-        return {**table, "limits": dict(zip(table["commands"], table["limits"]))} if joints else dict(table)
+        return (
+            {**table, "limits": dict(zip(table["commands"], table["limits"], strict=True))} if joints else dict(table)
+        )
     if not isinstance(table, (list, tuple)):
         return table
     if all(isinstance(row, Mapping) and "name" in row for row in table):

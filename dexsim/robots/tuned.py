@@ -13,8 +13,9 @@ differs from the robot's own. Other keys are for people.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict, Mapping, Union
+from typing import Any
 
 import numpy as np
 import yaml
@@ -29,7 +30,7 @@ FORMAT = 1
 KEYS = ("format", "robot", "constants")
 
 
-def read_tuned(path: Union[str, Path]) -> Dict[str, Any]:
+def read_tuned(path: str | Path) -> dict[str, Any]:
     """What a file of a tuned robot holds.
 
     Args:
@@ -64,7 +65,7 @@ def write_tuned(path: Path, robot: RobotSpec, values: Mapping[str, np.ndarray], 
     tables = {
         name: {
             label: float(f"{new:.6g}")
-            for label, new, old in zip(labels(robot, name), value.tolist(), own[name].tolist())
+            for label, new, old in zip(labels(robot, name), value.tolist(), own[name].tolist(), strict=True)
             if new != old
         }
         for name, value in values.items()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
-from typing import Any, List, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ LIFT, MIDDLE_SPREAD = 0.12, 0.02  # m
 HIGHER = (0.115, 0.13)  # of the second hand's grasp over the first hand's, m
 BACK = (0.08, 0.11)  # of the second hand before it takes the object, m
 STARTS, PLAYS = 200, 60
-Pose = Tuple[np.ndarray, Any]  # position (3,) m and `mink.SO3`
+Pose = tuple[np.ndarray, Any]  # position (3,) m and `mink.SO3`
 
 
 class HandoverPlay:
@@ -189,7 +189,7 @@ class HandoverPlay:
         pose = self._session.env.backend.state.palm_pose[0, SIDES.index(side)].numpy()
         return pose[:3].copy(), mink.SO3.from_matrix(pose[3:].reshape(3, 3).copy())
 
-    def _object(self) -> Tuple[np.ndarray, np.ndarray]:
+    def _object(self) -> tuple[np.ndarray, np.ndarray]:
         """Its position (3,) in m and its axis (3,)."""
         pose = self._session.env.backend.state.object_pose[0, 0].numpy().copy()
         return pose[:3], quat_rotate(pose[3:], np.array([0.0, 0.0, 1.0]))
@@ -197,7 +197,7 @@ class HandoverPlay:
     def _goal(self, phase: int) -> np.ndarray:
         return self._session.env.world.goals[0, phase].numpy()
 
-    def _snapshot(self) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _snapshot(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         session = self._session
         pose = session.env.backend.state.object_pose[0, 0].numpy().copy()
         return session.command_position.copy(), session.hands.target.copy(), pose
@@ -223,7 +223,7 @@ def _turn(start: np.ndarray, end: np.ndarray) -> Any:
     return mink.SO3.exp(cross / sine * np.arctan2(sine, float(start @ end)))
 
 
-def write_bank(robot: RobotSpec, path: Path, starts: int = STARTS, plays: int = PLAYS, seed: int = 0) -> List[str]:
+def write_bank(robot: RobotSpec, path: Path, starts: int = STARTS, plays: int = PLAYS, seed: int = 0) -> list[str]:
     """Write a bank of `starts` states of the first stage and what `plays` handovers come by; return how those ended."""
     import mink
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Dict, Optional, Tuple
-
 import numpy as np
 
 from dexsim.errors import require
@@ -45,7 +43,7 @@ class Hands:
         self._open, self._closed = np.array(robot.open_position), np.array(robot.closed_position)
         self._of_hand = {side: robot.is_hand & _of_side(robot, side) for side in SIDES}
         self.target = self._open.copy()
-        self._amount: Dict[str, Optional[float]] = {side: None for side in SIDES}
+        self._amount: dict[str, float | None] = {side: None for side in SIDES}
 
     def reset(self, target: np.ndarray) -> None:
         """Keep still.
@@ -60,13 +58,13 @@ class Hands:
         for frame in self._frames.values():
             frame.set_target_from_configuration(self._configuration)
 
-    def palm(self, side: str) -> Tuple[np.ndarray, np.ndarray]:
+    def palm(self, side: str) -> tuple[np.ndarray, np.ndarray]:
         """Where the grasp frame of a side should be: position (3,) in m and quaternion (4,) w x y z."""
         pose = self._frames[_checked(side)].transform_target_to_world
         assert pose is not None
         return pose.translation(), pose.rotation().wxyz
 
-    def move_palm(self, side: str, position: np.ndarray, rotation: Optional[np.ndarray] = None) -> None:
+    def move_palm(self, side: str, position: np.ndarray, rotation: np.ndarray | None = None) -> None:
         """Send a palm somewhere; its arm goes there while time advances.
 
         Args:

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -42,15 +43,15 @@ class Approach:
         turn: of the palms, about each axis, +- rad.
     """
 
-    gap: Tuple[float, float] = (0.16, 0.20)
-    spread: Tuple[float, float] = (0.02, 0.02)
+    gap: tuple[float, float] = (0.16, 0.20)
+    spread: tuple[float, float] = (0.02, 0.02)
     drop: float = 0.0
     roll: float = 0.0
     turn: float = 0.15
 
 
 # Name of a bank of box lift -> how the hands approach.
-BOX_BANKS: Dict[str, Approach] = {
+BOX_BANKS: dict[str, Approach] = {
     "box_lift": Approach(),
     # For markers on the bottom edges: low, palms turned up, fingertips near the table.
     "box_lift_low": Approach(gap=(0.18, 0.22), spread=(0.02, 0.01), drop=0.015, roll=0.3, turn=0.08),
@@ -116,7 +117,7 @@ def posture(robot: RobotSpec, rng: np.random.Generator) -> np.ndarray:
 def beside_box(robot: RobotSpec, count: int, approach: Approach, seed: int = 0) -> Bank:
     """A bank of `count` states with the palms beside the box, facing it."""
     rng, reacher, is_clear = np.random.default_rng(seed), Reacher(robot), _clearance(robot)
-    states: List[np.ndarray] = []
+    states: list[np.ndarray] = []
     for _ in range(ATTEMPTS * count):
         start = posture(robot, rng)
         joints, miss = reacher.reach(start, {side: _beside(side, approach, rng) for side in SIDES})
@@ -179,9 +180,9 @@ LARGEST_OBJECT = (0.090, 0.090, 0.158)  # a cylinder around every object of the 
 def beside_object(
     robot: RobotSpec,
     count: int,
-    place_range: Tuple[Tuple[float, float], Tuple[float, float]] = GRASP_PLACE,
-    largest: Tuple[float, float, float] = LARGEST_OBJECT,
-    other: Optional[Callable[[np.random.Generator], Any]] = None,
+    place_range: tuple[tuple[float, float], tuple[float, float]] = GRASP_PLACE,
+    largest: tuple[float, float, float] = LARGEST_OBJECT,
+    other: Callable[[np.random.Generator], Any] | None = None,
     seed: int = 0,
 ) -> Bank:
     """A bank of `count` states with the right palm beside an object on the table, facing it.
@@ -225,7 +226,7 @@ def _beside_object(place: np.ndarray, rng: np.random.Generator) -> Any:
 
 
 def _object_clearance(
-    robot: RobotSpec, largest: Tuple[float, float, float]
+    robot: RobotSpec, largest: tuple[float, float, float]
 ) -> Callable[[np.ndarray, np.ndarray], bool]:
     """A test whether the robot touches neither itself, the table nor the object (x, y), shifted as in Table 4."""
     import mujoco

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -53,8 +52,8 @@ class Session:
         self.hands = Hands(env.robot, env.control.arm_lead)
         self.message, self.resets = "", 0
         # A state in which all is reached is not one to start from.
-        self.stages: Tuple[str, ...] = ("start", *(f"after {name}" for name in env.task.stage_names[:-1]))
-        self._states: List[Bank] = []
+        self.stages: tuple[str, ...] = ("start", *(f"after {name}" for name in env.task.stage_names[:-1]))
+        self._states: list[Bank] = []
         self._time_left = 0.0
         env.reset()
         self._take_over()
@@ -78,7 +77,7 @@ class Session:
         self._take_over()
         self.message, self.resets = "new start", self.resets + 1
 
-    def move_palm(self, side: str, position: np.ndarray, rotation: Optional[np.ndarray] = None) -> None:
+    def move_palm(self, side: str, position: np.ndarray, rotation: np.ndarray | None = None) -> None:
         """Send a palm somewhere: see `Hands.move_palm`."""
         self.hands.move_palm(side, position, rotation)
 
@@ -120,7 +119,7 @@ class Session:
         """Add a state made before, a bank of one; written with the next change, or by `save`."""
         self._states.append(bank)
 
-    def reached(self) -> List[str]:
+    def reached(self) -> list[str]:
         """The task's stages that the scene is in now."""
         return [name for name, now in self.task.stages(self.env.world).items() if bool(now[0])]
 
@@ -128,7 +127,7 @@ class Session:
         """Whether the task would end an episode here, its object lost."""
         return bool(self.task.failure(self.env.world)[0])
 
-    def store(self, stage: Optional[int] = None) -> int:
+    def store(self, stage: int | None = None) -> int:
         """Keep the state as it is now and write the bank.
 
         Args:
@@ -166,7 +165,7 @@ class Session:
             self.message = "last state removed"
         return len(self)
 
-    def save(self) -> Optional[Path]:
+    def save(self) -> Path | None:
         """Write the bank; None, and no file, where there is no state: nothing could start from that."""
         if not self._states:
             if self.path.exists():

@@ -12,9 +12,10 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any
 
 import tasks
 from dexsim import settings
@@ -41,13 +42,13 @@ class BenchSettings:
         seed: Of everything random.
     """
 
-    task: Dict[str, Any]
-    robot: Dict[str, Any]
-    backend: Dict[str, Any]
-    control: Dict[str, Any]
+    task: dict[str, Any]
+    robot: dict[str, Any]
+    backend: dict[str, Any]
+    control: dict[str, Any]
     rl: PpoSettings = field(default_factory=PpoSettings)
     num_envs: int = 512
-    threads: Tuple[int, ...] = (1, 2)
+    threads: tuple[int, ...] = (1, 2)
     steps: int = 60
     epochs: int = 4
     seed: int = 0
@@ -66,7 +67,7 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
 
     options = settings.build(BenchSettings, config)
     torch.set_num_threads(1)
-    rows: List[Tuple[str, str]] = []
+    rows: list[tuple[str, str]] = []
     for threads in options.threads:
         rows += _throughput(options, threads, run)
     if options.epochs:
@@ -80,7 +81,7 @@ def _make_env(options: BenchSettings, threads: int) -> Any:
     return tasks.make_env(**sections, backend=backend, num_envs=options.num_envs, seed=options.seed)
 
 
-def _throughput(options: BenchSettings, threads: int, run: RunFolder) -> List[Tuple[str, str]]:
+def _throughput(options: BenchSettings, threads: int, run: RunFolder) -> list[tuple[str, str]]:
     """Environment steps a second beside the bare batch's."""
     import torch
     from mujoco.batch import Batch
@@ -124,7 +125,7 @@ def _remember_rows(backend: Any, bare: Any) -> None:
     backend.step = remembering
 
 
-def _training(options: BenchSettings, run: RunFolder) -> List[Tuple[str, str]]:
+def _training(options: BenchSettings, run: RunFolder) -> list[tuple[str, str]]:
     """Shares of a training step, with the learner of `rl`, and the process's peak memory."""
     with tempfile.TemporaryDirectory() as folder:  # its checkpoint is of no use
         parts = _train_parts(options, Path(folder))
@@ -144,7 +145,7 @@ def _training(options: BenchSettings, run: RunFolder) -> List[Tuple[str, str]]:
     ]
 
 
-def _train_parts(options: BenchSettings, folder: Path) -> Dict[str, float]:
+def _train_parts(options: BenchSettings, folder: Path) -> dict[str, float]:
     """Median seconds of each part of a rollout and its learning."""
     from dexsim.rl.agent import Budget, PpoAgent
     from dexsim.rl.observer import CURVE, TrainingObserver
@@ -169,7 +170,7 @@ def _peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-def _print_table(rows: List[Tuple[str, str]]) -> None:
+def _print_table(rows: list[tuple[str, str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any
 
 from dexsim import cli, settings
 from dexsim.errors import require

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
@@ -32,8 +33,8 @@ SECTIONS = ("task", "robot", "backend", "randomization", "control")  # in the or
 if TYPE_CHECKING:
     from dexsim.env.env import Env
 
-Section = Optional[Dict[str, Any]]
-Metric = Tuple[str, float, str, Tuple[float, float]]
+Section = dict[str, Any] | None
+Metric = tuple[str, float, str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,13 @@ class EvaluateSettings:
     seed: int = 1000
     threads: int = 0
     video: bool = False
-    forces: Tuple[str, ...] = ()
-    magnitudes: Tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
+    forces: tuple[str, ...] = ()
+    magnitudes: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
     task: Section = None
     robot: Section = None
     backend: Section = None
     randomization: Section = None
-    control: Dict[str, Any] = field(default_factory=dict)
+    control: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(self.episodes >= 1, "episodes", self.episodes, "at least 1")
@@ -86,7 +87,7 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
     evaluate(settings.build(EvaluateSettings, config), run)
 
 
-def evaluate(options: EvaluateSettings, run: RunFolder) -> List[Episode]:
+def evaluate(options: EvaluateSettings, run: RunFolder) -> list[Episode]:
     """Run the episodes and write `result.json`, `episodes.parquet` and what else was asked for; return the episodes."""
     import torch
 
@@ -100,7 +101,7 @@ def evaluate(options: EvaluateSettings, run: RunFolder) -> List[Episode]:
 
     nonfinite = 0
 
-    def roll_out(perturbation: Optional[PerturbationSettings] = None) -> List[Episode]:
+    def roll_out(perturbation: PerturbationSettings | None = None) -> list[Episode]:
         nonlocal nonfinite
         env = make_env(sections, num_envs, options.seed, run.path if nonfinite == 0 else None, perturbation)
         checkpoints.check_matches(checkpoint, env.spec_table(), allow=tuple(_given(options.control)))
@@ -116,7 +117,7 @@ def evaluate(options: EvaluateSettings, run: RunFolder) -> List[Episode]:
     _print_table(metrics, len(episodes))
     if options.forces:
 
-        def successes(perturbation: PerturbationSettings) -> List[bool]:
+        def successes(perturbation: PerturbationSettings) -> list[bool]:
             return [bool(episode["success"]) for episode in roll_out(perturbation)]
 
         undisturbed = [bool(episode["success"]) for episode in episodes]
@@ -136,20 +137,20 @@ def make_env(
     sections: Mapping[str, Mapping[str, Any]],
     num_envs: int,
     seed: int,
-    dump_dir: Optional[Path] = None,
-    perturbation: Optional[PerturbationSettings] = None,
+    dump_dir: Path | None = None,
+    perturbation: PerturbationSettings | None = None,
 ) -> Env:
     """Build an environment from its config sections."""
     given = (sections[name] for name in SECTIONS)
     return tasks.make_env(*given, num_envs=num_envs, seed=seed, dump_dir=dump_dir, perturbation=perturbation)
 
 
-def env_sections(config: Mapping[str, Any], options: EvaluateSettings) -> Dict[str, Dict[str, Any]]:
+def env_sections(config: Mapping[str, Any], options: EvaluateSettings) -> dict[str, dict[str, Any]]:
     """Return the sections that make the environment: the checkpoint's, with what was given in their place.
 
     An empty section given (a group that sets nothing, like no randomization) replaces the checkpoint's as a whole.
     """
-    sections: Dict[str, Dict[str, Any]] = {}
+    sections: dict[str, dict[str, Any]] = {}
     for name in SECTIONS:
         given = _given(options.control) if name == "control" else getattr(options, name)
         replaced = name != "control" and given == {}
@@ -159,9 +160,9 @@ def env_sections(config: Mapping[str, Any], options: EvaluateSettings) -> Dict[s
     return {**sections, "backend": {**sections["backend"], "threads": options.threads}}
 
 
-def summarize(episodes: Sequence[Episode]) -> List[Metric]:
+def summarize(episodes: Sequence[Episode]) -> list[Metric]:
     """Return name, value, unit and 95% interval of each metric: rates of what is true or false, means of the rest."""
-    metrics: List[Metric] = []
+    metrics: list[Metric] = []
     for name in filter(is_rate, episodes[0]):
         count = sum(bool(episode[name]) for episode in episodes)
         metrics.append((name, count / len(episodes), "1", wilson(count, len(episodes))))
@@ -171,14 +172,14 @@ def summarize(episodes: Sequence[Episode]) -> List[Metric]:
     return metrics
 
 
-def _mean(unit: str, values: Sequence[float]) -> Tuple[float, str, Tuple[float, float]]:
+def _mean(unit: str, values: Sequence[float]) -> tuple[float, str, tuple[float, float]]:
     mean = sum(values) / len(values)
     variance = sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)
     half = 1.96 * math.sqrt(variance / len(values))
     return mean, unit, (mean - half, mean + half)
 
 
-def _given(section: Mapping[str, Any]) -> Dict[str, Any]:
+def _given(section: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in section.items() if value is not None}
 
 

@@ -7,8 +7,9 @@ rates, units and observation layout. Where onnxruntime is installed, the file is
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any
 
 from dexsim import settings
 from dexsim.rl import checkpoint as checkpoints

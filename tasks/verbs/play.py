@@ -12,9 +12,11 @@ import logging
 import queue
 import socket
 import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Callable, ContextManager, Dict, Mapping, Sequence, Union
+from typing import Any
 
 import tasks
 from dexsim import settings
@@ -49,14 +51,14 @@ class PlaySettings:
         meshes: Whether to draw the vendor's meshes: true, false or "auto".
     """
 
-    task: Dict[str, Any]
-    robot: Dict[str, Any]
-    backend: Dict[str, Any] = field(default_factory=dict)
-    randomization: Dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any]
+    robot: dict[str, Any]
+    backend: dict[str, Any] = field(default_factory=dict)
+    randomization: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     host: str = "127.0.0.1"
     port: int = 8080
-    meshes: Union[bool, str] = False
+    meshes: bool | str = False
 
     def __post_init__(self) -> None:
         require(0 <= self.port < 65536, "port", self.port, "0 to 65535")
@@ -109,7 +111,7 @@ class Page:
         meshes: as in `LiveView`.
     """
 
-    def __init__(self, server: Any, session: Session, meshes: Union[bool, str]) -> None:
+    def __init__(self, server: Any, session: Session, meshes: bool | str) -> None:
         self._server, self._session = server, session
         self._events: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
         self._frame, self._last = 0, time.monotonic()
@@ -226,7 +228,7 @@ def _show(markdown: Any, text: str) -> None:
         markdown.content = text
 
 
-def _silence() -> ContextManager[Any]:
+def _silence() -> AbstractContextManager[Any]:
     return contextlib.redirect_stdout(io.StringIO())
 
 

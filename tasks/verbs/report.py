@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import html
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Dict, List, Mapping
 
 from dexsim import __version__
 from dexsim.report import page
@@ -70,7 +70,7 @@ def curve_png(path: Path) -> bytes:
     return page.png(figure)
 
 
-def _column(rows: List[Dict[str, str]], name: str) -> List[float]:
+def _column(rows: list[dict[str, str]], name: str) -> list[float]:
     return [float(row.get(name) or "nan") for row in rows]
 
 

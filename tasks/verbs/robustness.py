@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Sequence
+from typing import NamedTuple
 
 from dexsim.env.perturbation import PerturbationSettings
 from dexsim.runs import RunFolder, atomic_path, wilson
@@ -21,10 +22,10 @@ class Point(NamedTuple):
 def sweep(
     kinds: Sequence[str],
     magnitudes: Sequence[float],
-    successes: Callable[[PerturbationSettings], List[bool]],
-    undisturbed: List[bool],
+    successes: Callable[[PerturbationSettings], list[bool]],
+    undisturbed: list[bool],
     run: RunFolder,
-) -> List[Point]:
+) -> list[Point]:
     """Evaluate each kind at each magnitude; write a result for each, and `forces.png`.
 
     Args:
@@ -34,7 +35,7 @@ def sweep(
         undisturbed: which succeeded without one.
         run: where results go.
     """
-    points: List[Point] = []
+    points: list[Point] = []
     for kind in kinds:
         points.append(Point(kind, 0.0, sum(undisturbed), len(undisturbed)))
         for magnitude in sorted(set(magnitudes) - {0.0}):
@@ -67,14 +68,14 @@ def _plot(points: Sequence[Point], path: Path) -> None:
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
-    kinds: Dict[str, List[Point]] = {}
+    kinds: dict[str, list[Point]] = {}
     for point in points:
         kinds.setdefault(point.kind, []).append(point)
     for kind, row in kinds.items():
         rates = [point.succeeded / point.episodes for point in row]
         bounds = [wilson(point.succeeded, point.episodes) for point in row]
-        below = [max(0.0, rate - low) for rate, (low, _) in zip(rates, bounds)]
-        above = [max(0.0, high - rate) for rate, (_, high) in zip(rates, bounds)]
+        below = [max(0.0, rate - low) for rate, (low, _) in zip(rates, bounds, strict=True)]
+        above = [max(0.0, high - rate) for rate, (_, high) in zip(rates, bounds, strict=True)]
         axes.errorbar([point.magnitude for point in row], rates, [below, above], marker="o", capsize=3, label=kind)
     axes.set(xlabel="force on the object (N)", ylabel="success", ylim=(-0.02, 1.02))
     axes.grid(alpha=0.3)

@@ -7,8 +7,9 @@ in training). Ctrl-C ends a run with a checkpoint; `resume=<run folder>` goes on
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Collection, Dict, Literal, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Literal
 
 from omegaconf import OmegaConf
 
@@ -46,17 +47,17 @@ class TrainSettings:
         wandb: Tracking mode.
     """
 
-    task: Dict[str, Any]
-    robot: Dict[str, Any]
-    backend: Dict[str, Any] = field(default_factory=dict)
-    randomization: Dict[str, Any] = field(default_factory=dict)
-    control: Dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any]
+    robot: dict[str, Any]
+    backend: dict[str, Any] = field(default_factory=dict)
+    randomization: dict[str, Any] = field(default_factory=dict)
+    control: dict[str, Any] = field(default_factory=dict)
     rl: PpoSettings = field(default_factory=PpoSettings)
     num_envs: int = 512
     seed: int = 0
-    frames: Optional[int] = 2_000_000
-    minutes: Optional[float] = None
-    resume: Optional[str] = None
+    frames: int | None = 2_000_000
+    minutes: float | None = None
+    resume: str | None = None
     save_minutes: float = 1.0
     wandb: Literal["offline", "online", "disabled"] = "offline"
 
@@ -80,7 +81,7 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
     train(settings.build(TrainSettings, values), run, resumed)
 
 
-def train(options: TrainSettings, run: RunFolder, resumed: Optional[checkpoints.Checkpoint] = None) -> None:
+def train(options: TrainSettings, run: RunFolder, resumed: checkpoints.Checkpoint | None = None) -> None:
     """Train a policy into a run folder.
 
     Args:
@@ -129,7 +130,7 @@ def train(options: TrainSettings, run: RunFolder, resumed: Optional[checkpoints.
 
 def resumed_config(
     values: Mapping[str, Any], given: Collection[str], checkpoint: checkpoints.Checkpoint
-) -> Dict[str, Any]:
+) -> dict[str, Any]:
     """Return the config to go on with: that of the checkpoint, and what was asked for beside it.
 
     Args:

@@ -8,7 +8,7 @@ import sys
 import time
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 import pytest
 import yaml
@@ -31,7 +31,7 @@ CONFIGS = {
 class Toy:
     num_envs: int
     rate: float
-    task: Dict[str, Any]
+    task: dict[str, Any]
 
 
 def main(config: DictConfig, run: RunFolder) -> None:
@@ -57,7 +57,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def folders() -> List[Path]:
+def folders() -> list[Path]:
     return sorted(Path("runs").glob("*/*/*"))
 
 
@@ -113,7 +113,7 @@ def test_a_verb_can_be_run_from_python():
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_no_run(
-    arguments: List[str], message: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ):
     assert cli.main(arguments) == 2
     out, err = capsys.readouterr()

@@ -14,7 +14,7 @@ VECTORS = random.normal(size=(50, 3))
 def by_mujoco(function, size, *arguments):
     """A MuJoCo function of single arrays, over their rows."""
     rows = []
-    for row in zip(*arguments):
+    for row in zip(*arguments, strict=True):
         result = np.zeros(size)
         function(result, *row)
         rows.append(result)

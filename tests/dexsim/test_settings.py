@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Literal
 
 import pytest
 from omegaconf import OmegaConf
@@ -17,7 +18,7 @@ from dexsim.errors import UserError, require
 @dataclasses.dataclass(frozen=True)
 class Goal:
     height: float = 0.2
-    within: Tuple[float, float] = (0.0, 1.0)
+    within: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         require(self.height > 0, "height", self.height, "above 0")
@@ -32,15 +33,15 @@ class Task:
     rate: float = 10.0
     fast: bool = False
     mode: Literal["relative", "absolute"] = "relative"
-    seed: Optional[int] = None
-    noise: Union[float, Tuple[float, float]] = 0.0
-    size: Tuple[float, ...] = ()
-    layers: List[int] = dataclasses.field(default_factory=list)
+    seed: int | None = None
+    noise: float | tuple[float, float] = 0.0
+    size: tuple[float, ...] = ()
+    layers: list[int] = dataclasses.field(default_factory=list)
     names: Sequence[str] = ()
-    weights: Dict[str, float] = dataclasses.field(default_factory=dict)
+    weights: dict[str, float] = dataclasses.field(default_factory=dict)
     goals: Mapping[str, Goal] = dataclasses.field(default_factory=dict)
     goal: Goal = dataclasses.field(default_factory=Goal)
-    file: Optional[Path] = None
+    file: Path | None = None
     extra: Any = None
 
 
@@ -131,7 +132,7 @@ def test_a_hydra_config_is_resolved():
         ({"goal": {"within": [2, 1]}}, "task.goal: the bounds are the wrong way round"),
     ],
 )
-def test_a_mistake_is_named(values: Dict[str, Any], message: str):
+def test_a_mistake_is_named(values: dict[str, Any], message: str):
     with pytest.raises(UserError) as caught:
         settings.build(Task, {"name": "lift", **values}, "task")
     assert message in str(caught.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
-from typing import Any, Dict, List
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -19,7 +19,7 @@ from dexsim.vector import SingleEnv, VectorEnv
 from tests.simulated import PAPER, make
 
 ID = "dexsim/BoxLift-v0"
-SHORT: Dict[str, Any] = {"episode_s": 0.5, "hold_s": 0.5}
+SHORT: dict[str, Any] = {"episode_s": 0.5, "hold_s": 0.5}
 ONE_THREAD = {"threads": 1}
 
 
@@ -41,7 +41,7 @@ def random_actions(steps: int, num_envs: int = 3) -> np.ndarray:
     return np.random.default_rng(0).uniform(-1, 1, (steps, num_envs, 26)).astype(np.float32)
 
 
-def rollout(env: VectorEnv, steps: int, **reset: Any) -> List[Any]:
+def rollout(env: VectorEnv, steps: int, **reset: Any) -> list[Any]:
     return [env.reset(**reset), *(env.step(action) for action in random_actions(steps, env.num_envs))]
 
 
@@ -155,7 +155,7 @@ def test_it_is_the_torch_environment_in_numpy() -> None:
         assert ("final_obs" in infos) == ("final_info" in infos) == done.any()
         for i in np.flatnonzero(done):
             ended += 1
-            facts: Dict[str, Any] = infos["final_info"]
+            facts: dict[str, Any] = infos["final_info"]
             assert np.array_equal(infos["final_obs"][i], result.info["final_obs"][i].numpy())
             assert np.array_equal(facts["states"][i], result.info["final_states"][i].numpy())
             for name in ("success", "picked_up", "episode_return", "episode_length"):
@@ -177,7 +177,7 @@ def test_infos_are_formed_as_gymnasium_forms_them() -> None:
         autoreset_mode=AutoresetMode.SAME_STEP,
     )
     ours = vector(2, randomization="none")
-    pairs: List[Any] = [(theirs.reset(seed=0), ours.reset(seed=0))]
+    pairs: list[Any] = [(theirs.reset(seed=0), ours.reset(seed=0))]
     pairs += [(theirs.step(action), ours.step(action)) for action in random_actions(5, 2)]
     for expected, got in pairs[:-1]:
         assert [shape_of(x) for x in got] == [shape_of(x) for x in expected]
@@ -206,7 +206,7 @@ def test_what_was_returned_is_not_written_to_again() -> None:
     states = [np.array(step[-1]["states"]) for step in kept]
     for action in random_actions(6):
         env.step(action)
-    for step, obs, state in zip(kept, copies, states):
+    for step, obs, state in zip(kept, copies, states, strict=True):
         assert np.array_equal(step[0], obs)
         assert np.array_equal(step[-1]["states"], state)
 

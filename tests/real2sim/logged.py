@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -65,19 +66,19 @@ def keep(log: JointLog, rows: Any) -> JointLog:
     )
 
 
-def columns_of(log: JointLog) -> Dict[str, np.ndarray]:
+def columns_of(log: JointLog) -> dict[str, np.ndarray]:
     """The columns of the Parquet format."""
     columns = {"time_s": log.time}
     for kind in ("command", "position", "velocity", "effort"):
-        values: Optional[np.ndarray] = getattr(log, kind)
+        values: np.ndarray | None = getattr(log, kind)
         if values is not None:
             columns.update({f"{kind}.{name}": values[:, i] for i, name in enumerate(log.joints)})
     return columns
 
 
-def write_columns(path: Path, columns: Dict[str, Any], **metadata: str) -> Path:
+def write_columns(path: Path, columns: dict[str, Any], **metadata: str) -> Path:
     """A Parquet file with columns as given, right or wrong."""
-    keys: List[str] = list(columns)
+    keys: list[str] = list(columns)
     pq.write_table(
         pa.table([pa.array(columns[key]) for key in keys], names=keys).replace_schema_metadata(metadata), path
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, List, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ FINGERS = ("thumb", "index", "middle", "ring")
 
 def in_world(point: Sequence[float]) -> np.ndarray:
     """A point given in half extents of the yawed box, in the world."""
-    x, y, z = (p * s / 2 for p, s in zip(point, SIZE))
+    x, y, z = (p * s / 2 for p, s in zip(point, SIZE, strict=True))
     turned = (math.cos(YAW) * x - math.sin(YAW) * y, math.sin(YAW) * x + math.cos(YAW) * y, z)
     return np.array(CENTRE) + turned
 
@@ -66,13 +67,13 @@ def test_the_placements_are_those_of_figure_5() -> None:
 def test_markers_lie_on_a_yawed_scaled_box(placement: str) -> None:
     pose = torch.cat([torch.tensor(CENTRE).double(), quat_from_yaw(torch.tensor(YAW).double())])[None]
     size = torch.tensor([SIZE]).double()
-    for hand, mirror in zip(markers.box_markers(placement), (1, -1)):
+    for hand, mirror in zip(markers.box_markers(placement), (1, -1), strict=True):
         placed = markers.place(hand, size, pose)
         expected = [in_world((x, mirror * y, z)) for x, y, z in FIGURE_5[placement]]
         assert torch.allclose(placed[0], torch.tensor(np.array(expected)), atol=1e-6)
 
 
-def naive_contact(tips: List[np.ndarray], points: List[np.ndarray], sharpness: float) -> float:
+def naive_contact(tips: list[np.ndarray], points: list[np.ndarray], sharpness: float) -> float:
     """Section B, loop by loop."""
     total = 0.0
     for tip in tips:
@@ -155,7 +156,7 @@ def test_nearer_is_better() -> None:
         ((0.0, 0.0, 0.0), 180.0, False),
     ],
 )
-def test_success_is_5_cm_and_30_degrees(offset: Tuple[float, ...], tilt_deg: float, expected: bool) -> None:
+def test_success_is_5_cm_and_30_degrees(offset: tuple[float, ...], tilt_deg: float, expected: bool) -> None:
     env = make(1)
     env.reset()
     for turn, yaw in ((1.0, 0.0), (0.0, 2.0)):
@@ -223,7 +224,7 @@ def test_touched_needs_both_hands() -> None:
 @pytest.mark.parametrize(
     ("offset", "lost"), [((0.0, 0.34, 0.1), False), ((0.0, 0.36, 0.1), True), ((0.0, 0.0, -0.06), True)]
 )
-def test_a_box_that_left_is_lost(offset: Tuple[float, ...], lost: bool) -> None:
+def test_a_box_that_left_is_lost(offset: tuple[float, ...], lost: bool) -> None:
     env = make(1)
     env.reset()
     put(env, (env.world.initial_object[0, 0, :3] + torch.tensor(offset)).tolist())

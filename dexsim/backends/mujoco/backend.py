@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Dict, List, Mapping, Optional
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,7 +71,7 @@ class MujocoBackend:
         self._commanded = torch.from_numpy(self.scene.robot.command_index)
         self._effort = torch.from_numpy(constants(self.scene.robot)["joint_effort"])
         self._dynamic = self.model.na > 0
-        self._before: Optional[Tensor] = None
+        self._before: Tensor | None = None
         if self._dynamic:
             self._act = torch.from_numpy(batch.bind("act"))
             # A buffer a drive: two words of its own, then times, then as many targets.
@@ -125,7 +126,7 @@ class MujocoBackend:
 
     def step(self, substeps: int) -> Tensor:
         """See `Backend`."""
-        failed: List[int] = []
+        failed: list[int] = []
         if self._before is not None:
             failed += self._first_step(self._before, self._none if substeps > 1 else self._stage)
             substeps -= 1
@@ -137,7 +138,7 @@ class MujocoBackend:
             bad[failed] = True
         return bad
 
-    def _first_step(self, before: Tensor, stage: int) -> List[int]:
+    def _first_step(self, before: Tensor, stage: int) -> list[int]:
         """The first physics step after new targets, with their mean over it where a delay ends within."""
         self._before = None
         target = self._ctrl.clone()
@@ -146,7 +147,7 @@ class MujocoBackend:
         self._ctrl.copy_(target)
         return failed
 
-    def _advance(self, substeps: int, stage: int) -> List[int]:
+    def _advance(self, substeps: int, stage: int) -> list[int]:
         from mujoco.batch import SimulationError
 
         try:
@@ -229,7 +230,7 @@ class MujocoBackend:
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 
-    def get_state(self) -> Dict[str, Any]:
+    def get_state(self) -> dict[str, Any]:
         """Engine rows (with warm starts) and parameters of every environment."""
         return {
             "rows": torch.from_numpy(self.batch.state.copy()),

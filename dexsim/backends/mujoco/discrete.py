@@ -5,7 +5,7 @@ All of it is MuJoCo's: semi-implicit steps, soft dry friction, and a buffer of p
 
 from __future__ import annotations
 
-from typing import Any, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def discrete_armature(armature: Any, damping: Any, timestep: float, explicit: bo
     return np.asarray(armature) + half if explicit else np.maximum(np.asarray(armature) - half, 0.0)
 
 
-def friction_law(inertia: Any, damping: Any, timestep: float) -> Tuple[Any, Any]:
+def friction_law(inertia: Any, damping: Any, timestep: float) -> tuple[Any, Any]:
     """Damping and impedance of a dry friction that acts at this time step as it does at very short ones.
 
     MuJoCo's friction is soft: it holds a joint with the acceleration (1 - d) a - d b v, where a is that without

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ GEOM_TYPES = {"box": "mjGEOM_BOX", "cylinder": "mjGEOM_CYLINDER", "sphere": "mjG
 SPIN_AND_ROLL = (0.005, 0.0001)
 
 
-def build_spec(scene: Scene, meshes: Optional[Path] = None) -> Any:
+def build_spec(scene: Scene, meshes: Path | None = None) -> Any:
     """The scene as an editable `mujoco.MjSpec`; `meshes` as in `add_robot`."""
     import mujoco
 
@@ -86,7 +86,7 @@ def _add_object(spec: Any, item: ObjectSpec) -> None:
         body.add_geom(name=name, mass=mass, contype=ENVIRONMENT, conaffinity=ENVIRONMENT, **shape, **common)
 
 
-def geom_names(item: ObjectSpec) -> List[str]:
+def geom_names(item: ObjectSpec) -> list[str]:
     """Names of an object's geoms: as many as its choice with the most convex parts has."""
     parts = max(1, *(len(choice.parts) for choice in item.choices))
     return [item.name, *(f"{item.name}_part{part}" for part in range(1, parts))]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, List, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -27,10 +28,10 @@ class _Choice:
     """
 
     spec: ObjectSpec
-    meshes: Tuple[int, ...] = ()
-    moments: Tuple[float, ...] = (0.0, 0.0, 0.0)
-    centre: Tuple[float, ...] = (0.0, 0.0, 0.0)
-    turn: Tuple[float, ...] = IDENTITY
+    meshes: tuple[int, ...] = ()
+    moments: tuple[float, ...] = (0.0, 0.0, 0.0)
+    centre: tuple[float, ...] = (0.0, 0.0, 0.0)
+    turn: tuple[float, ...] = IDENTITY
 
 
 class ObjectGeoms:
@@ -46,7 +47,7 @@ class ObjectGeoms:
         """See the class."""
         self._model, self._batch, self._objects = model, batch, objects
         self.bodies = np.array([model.body(item.name).id for item in objects], dtype=int)
-        self.geoms: List[List[int]] = [[model.geom(name).id for name in geom_names(item)] for item in objects]
+        self.geoms: list[list[int]] = [[model.geom(name).id for name in geom_names(item)] for item in objects]
         self._size, self._mass = batch.expand("geom_size"), batch.expand("body_mass")
         self._inertia = batch.expand("body_inertia")
         self._varied = any(len(item.choices) > 1 or item.parts for item in objects)
@@ -81,7 +82,7 @@ class ObjectGeoms:
         body, (first, *others) = self.bodies[k], self.geoms[k]
         if item.meshes:
             self._inertia[ids, body] = mass[:, None] * np.array(item.moments)
-            for geom, mesh in zip((first, *others), item.meshes):
+            for geom, mesh in zip((first, *others), item.meshes, strict=False):
                 self._put_mesh(ids, geom, mesh)
         else:
             self._inertia[ids, body] = principal_inertia(item.spec.shape, mass, size)
@@ -129,7 +130,7 @@ class ObjectGeoms:
         return _Choice(spec, meshes, *mass_properties(spec))
 
 
-def mass_properties(spec: ObjectSpec) -> Tuple[Tuple[float, ...], Tuple[float, ...], Tuple[float, ...]]:
+def mass_properties(spec: ObjectSpec) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
     """Principal moments per kg (3,) in m^2, centre of mass (3,) in m and principal axes (4,) of an object's parts."""
     import mujoco
     import trimesh
@@ -139,7 +140,7 @@ def mass_properties(spec: ObjectSpec) -> Tuple[Tuple[float, ...], Tuple[float, .
     centres = np.array([hull.center_mass for hull in hulls])
     centre = volume @ centres / volume.sum()
     tensor = np.zeros((3, 3))
-    for hull, size, place in zip(hulls, volume, centres - centre):
+    for hull, size, place in zip(hulls, volume, centres - centre, strict=True):
         tensor += hull.moment_inertia + size * (place @ place * np.eye(3) - np.outer(place, place))
     moments, axes = np.linalg.eigh(tensor / volume.sum())
     axes[:, 2] *= np.sign(np.linalg.det(axes))

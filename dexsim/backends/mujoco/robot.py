@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from dexsim.rotations import quat_from_rpy
 ENVIRONMENT, TORSO = 1, 2
 HAND_BIT = {"left": 4, "right": 8}
 FOREARM_BIT = {"left": 16, "right": 32}
-COLLISION_CLASS: Dict[str, Any] = {"environment": (ENVIRONMENT, ENVIRONMENT), "torso": (TORSO, 0), "arm": (0, 0)}
+COLLISION_CLASS: dict[str, Any] = {"environment": (ENVIRONMENT, ENVIRONMENT), "torso": (TORSO, 0), "arm": (0, 0)}
 RGBA = {
     "torso": (0.75, 0.77, 0.8, 1),
     "arm": (0.75, 0.77, 0.8, 1),
@@ -45,7 +45,7 @@ def collision_bits(region: str, side: str) -> Any:
     return COLLISION_CLASS[region]
 
 
-def add_robot(spec: Any, robot: RobotSpec, meshes: Optional[Path] = None) -> None:
+def add_robot(spec: Any, robot: RobotSpec, meshes: Path | None = None) -> None:
     """Add a robot to an `mujoco.MjSpec`, its base welded to the world at the origin.
 
     Args:
@@ -100,7 +100,7 @@ def _hide_primitives(spec: Any, robot: RobotSpec) -> None:
             geom.rgba[3] = 0.0
 
 
-def _add_link(parent: Any, link: Link, joint: Optional[Joint] = None) -> Any:
+def _add_link(parent: Any, link: Link, joint: Joint | None = None) -> Any:
     """A body with its inertia and collision shapes."""
     origin = joint.origin if joint else (0.0, 0.0, 0.0)
     quat = quat_from_rpy(joint.rpy) if joint else (1.0, 0.0, 0.0, 0.0)

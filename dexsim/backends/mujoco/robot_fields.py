@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -54,10 +55,10 @@ class RobotFields:
         self._geoms = [np.flatnonzero(model.geom_bodyid == body) for body in self._links]
         self._sites = [np.flatnonzero(model.site_bodyid == body) for body in self._links]
         self._origin = np.array([link.origin for link in robot.moving_links])
-        self._fields: Dict[str, np.ndarray] = {}
+        self._fields: dict[str, np.ndarray] = {}
         delays = np.array([robot.joint(name).delay for name in robot.commands])
         self.late = np.tile(short_delay(delays, model.opt.timestep), (batch.nsim, 1))
-        self._apply: Dict[str, Callable[[np.ndarray, Rows], None]] = {
+        self._apply: dict[str, Callable[[np.ndarray, Rows], None]] = {
             "joint_stiffness": self._stiffness,
             "joint_damping": self._damping,
             "joint_armature": self._armature,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,12 +24,12 @@ TIMESTEP = 0.005
 IN_THE_AIR = (0.6, 0.0, 1.0)
 
 
-def build(engine: BackendSettings, num_envs: int, item: ObjectSpec = BOX, table: Optional[Table] = None) -> Backend:
+def build(engine: BackendSettings, num_envs: int, item: ObjectSpec = BOX, table: Table | None = None) -> Backend:
     scene = Scene(ROBOT, table or Table(), (item,), contacts=PAIRS, timestep=engine.timestep)
     return make_backend(scene, num_envs, engine)
 
 
-def at(position: Tuple[float, float, float], yaw: float = 0.0, num_envs: int = 1, commands: Any = None) -> InitialState:
+def at(position: tuple[float, float, float], yaw: float = 0.0, num_envs: int = 1, commands: Any = None) -> InitialState:
     """The robot at rest, its arms hanging unless `commands` (26,) are given; the object at `position`."""
     commands = np.clip(0.0, *ROBOT.command_limits.T) if commands is None else np.asarray(commands)
     pose = torch.cat([torch.tensor(position, dtype=torch.float64), quat_from_yaw(torch.tensor(yaw).double())])
@@ -40,7 +40,7 @@ def at(position: Tuple[float, float, float], yaw: float = 0.0, num_envs: int = 1
     )
 
 
-def fields(state: SimState) -> Dict[str, Tensor]:
+def fields(state: SimState) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in vars(state).items()}
 
 

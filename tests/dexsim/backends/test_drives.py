@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Dict, Optional
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from dexsim.scene import Scene
 from tests.dexsim.backends.scenes import IN_THE_AIR, ROBOT, at, build, drive, fields
 
 
-def other_constants(robot: RobotSpec, seed: int = 0) -> Dict[str, np.ndarray]:
+def other_constants(robot: RobotSpec, seed: int = 0) -> dict[str, np.ndarray]:
     """Constants that all differ from a robot's own."""
     rng = np.random.default_rng(seed)
     own = constants(robot)
@@ -100,7 +99,7 @@ def test_drives_move_alike_at_long_and_short_physics_steps(engine: BackendSettin
 
 
 @pytest.mark.parametrize("delay", [None, 0.002, 0.012])
-def test_a_rollout_moves_as_single_steps_do(engine: BackendSettings, delay: Optional[float]) -> None:
+def test_a_rollout_moves_as_single_steps_do(engine: BackendSettings, delay: float | None) -> None:
     robot = ROBOT if delay is None else with_constants(ROBOT, {"joint_delay": np.full(26, delay)})
     stiffness = torch.from_numpy(constants(ROBOT)["joint_stiffness"])
     start = np.clip(0.0, *ROBOT.command_limits.T)

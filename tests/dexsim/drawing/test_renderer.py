@@ -117,7 +117,7 @@ def test_a_mark_behind_something_is_faint():
         strength[depth] = [1 - image[20, 20, 1]]
         draw_segments(image, far, camera, (line,))
         strength[depth].append(1 - image[:20, 20, 1].min())
-    for hidden, seen in zip(strength[1.0], strength[10.0]):
+    for hidden, seen in zip(strength[1.0], strength[10.0], strict=True):
         assert 0.05 < hidden < 0.4 < seen
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 import pytest
 import torch
@@ -15,14 +15,14 @@ from dexsim.errors import UserError
 from tests.simulated import PAPER, freeze, make, random_actions, roll
 
 
-def same(ours: StepResult, theirs: StepResult, rows: List[int]) -> bool:
+def same(ours: StepResult, theirs: StepResult, rows: list[int]) -> bool:
     """Whether some environments' results are equal to the last bit."""
     pairs = [(ours.obs[key], theirs.obs[key]) for key in ("obs", "states")]
     pairs += [(getattr(ours, key), getattr(theirs, key)) for key in ("reward", "terminated", "truncated")]
     return all(torch.equal(a[rows], b[rows]) for a, b in pairs)
 
 
-def put(env: Env, env_id: int, position: Tuple[float, ...]) -> None:
+def put(env: Env, env_id: int, position: tuple[float, ...]) -> None:
     """Put an environment's box somewhere, without the environment's knowledge; its robot stays where it is."""
     state = env.backend.state
     pose = torch.tensor([[[*position, 1.0, 0.0, 0.0, 0.0]]], dtype=torch.float64)
@@ -96,9 +96,9 @@ def test_state_is_restored_to_the_last_bit() -> None:
 
 
 def test_evaluation_episodes_are_fixed_by_the_seed_whatever_the_policy() -> None:
-    def episodes(policy_seed: int, stop: List[int]) -> Dict[Tuple[int, int], Tensor]:
+    def episodes(policy_seed: int, stop: list[int]) -> dict[tuple[int, int], Tensor]:
         env = make(randomization=PAPER, episode_s=0.5, hold_s=0.5)
-        seen: Dict[Tuple[int, int], Tensor] = {}
+        seen: dict[tuple[int, int], Tensor] = {}
         env.reset()
         for step, action in enumerate(random_actions(25, seed=policy_seed)):
             if step in stop:  # as a policy that fails would
@@ -309,8 +309,8 @@ def test_frame_lag_shows_the_last_frame_again_and_never_another_episode_s(monkey
 # -- actions -----------------------------------------------------------------------------------------------------------
 
 
-def recorded_targets(env: Env, monkeypatch: Any) -> List[Tensor]:
-    targets: List[Tensor] = []
+def recorded_targets(env: Env, monkeypatch: Any) -> list[Tensor]:
+    targets: list[Tensor] = []
     monkeypatch.setattr(env.backend, "set_joint_targets", lambda target: targets.append(target.clone()))
     return targets
 
@@ -411,7 +411,7 @@ def test_random_force_reaches_the_object_and_ends_with_the_episode(monkeypatch: 
     force = {"force_scale": 2.0, "force_probability": 0.2, "force_decay": 0.99, "object_mass": [0.03, 0.1]}
     env = make(16, randomization=force, episode_s=2.0)
     freeze(env, monkeypatch)
-    wrenches: List[Tensor] = []
+    wrenches: list[Tensor] = []
     monkeypatch.setattr(env.backend, "apply_wrench", lambda wrench: wrenches.append(wrench.clone()))
     env.reset()
     mass, masses, ends = env.world.parameters["object_mass"].clone(), [], []

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ LEARNER = LearnerSettings(units=(32, 32), mini_epochs=3)
 
 
 def make_agent(
-    run_dir: Path, frames: Optional[int] = None, minutes: Optional[float] = None, num_envs: int = 64, **settings: Any
+    run_dir: Path, frames: int | None = None, minutes: float | None = None, num_envs: int = 64, **settings: Any
 ) -> PpoAgent:
     env = PointEnv(num_envs)
     identity = {"config": {}, "spec_table": env.spec_table(), "version": "0"}
@@ -54,7 +54,7 @@ def assert_same(a: Any, b: Any, path: str = "") -> None:
         assert a == b, path
 
 
-def learned(run_dir: Path) -> Dict[str, Any]:
+def learned(run_dir: Path) -> dict[str, Any]:
     """What a run has come to, less what depends on the clock or on when checkpoints were written."""
     state = checkpoint.load(run_dir).state
     del state["seconds"], state["observer"]["best"]

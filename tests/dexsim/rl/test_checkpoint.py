@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,7 +108,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
         checkpoint.load(tmp_path / "other.pt")
 
 
-def trained_for(table: Dict[str, Any]) -> Checkpoint:
+def trained_for(table: dict[str, Any]) -> Checkpoint:
     return Checkpoint(Path("some.pt"), {"spec_table": table})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -30,7 +30,7 @@ def test_the_default_is_the_preset_of_the_paper() -> None:
         ({"horizon": "long"}, r"rl\.horizon = 'long': expected int"),
     ],
 )
-def test_a_wrong_value_is_named(section: Dict[str, Any], message: str) -> None:
+def test_a_wrong_value_is_named(section: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         settings.build(PpoSettings, section, "rl")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Tuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -223,8 +224,8 @@ def assert_same(read: JointLog, log: JointLog) -> None:
 
 # --- what is refused
 
-Columns = Dict[str, Any]
-BAD_COLUMNS: Dict[str, Tuple[Callable[[Columns], Any], str]] = {
+Columns = dict[str, Any]
+BAD_COLUMNS: dict[str, tuple[Callable[[Columns], Any], str]] = {
     "no time": (lambda c: c.pop("time_s"), "has no column 'time_s'"),
     "no position": (lambda c: c.pop(f"position.{SECOND}"), f"joint '{SECOND}' has no column 'position.{SECOND}'"),
     "no command": (lambda c: c.pop(f"command.{FIRST}"), f"joint '{FIRST}' has no column 'command.{FIRST}'"),
@@ -293,7 +294,7 @@ def test_a_close_match_is_suggested(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_metadata_that_does_not_fit_is_named(tmp_path: Path, metadata: Dict[str, str], expected: str) -> None:
+def test_metadata_that_does_not_fit_is_named(tmp_path: Path, metadata: dict[str, str], expected: str) -> None:
     line = refusal(write_columns(tmp_path / "bad.parquet", columns_of(FEW), **metadata))
     assert line.startswith("bad.parquet: ") and expected in line
 
@@ -476,7 +477,7 @@ def test_the_gap_of_late_commands_is_late(tmp_path: Path) -> None:
         ({"clock_offset": 7.0}, "lasts 1.00 s of known commands: must be at least 5 s"),
     ],
 )
-def test_options_that_do_not_fit_are_named(tmp_path: Path, options: Dict[str, Any], expected: str) -> None:
+def test_options_that_do_not_fit_are_named(tmp_path: Path, options: dict[str, Any], expected: str) -> None:
     assert expected in refusal(saved(tmp_path, FEW), **options)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -102,7 +103,7 @@ def test_messages_of_another_hand_are_refused(tmp_path: Path) -> None:
     )
 
 
-BAD_MESSAGES: Dict[str, Tuple[Callable[[MessageWriter], None], str]] = {
+BAD_MESSAGES: dict[str, tuple[Callable[[MessageWriter], None], str]] = {
     "no messages": (lambda w: None, "no messages on /joint/command"),
     "no states": (lambda w: w.command(0, ["a"], [0.0]), "no messages on /joint/state"),
     "no command in time": (
@@ -158,7 +159,7 @@ def write_lerobot(folder: Path, log: JointLog, episodes: int = 2, modality: bool
         slices = {part: {"start": start, "end": end} for part, (start, end) in parts.items()}
         (meta / "modality.json").write_text(json.dumps({"state": slices, "action": slices}))
     for episode in range(episodes):
-        columns: List[Any] = [np.asarray(log.time, np.float32)]
+        columns: list[Any] = [np.asarray(log.time, np.float32)]
         for values in (log.position, log.command):
             rows = np.full((len(log.time), 44), 0.7)
             rows[:, PLACES] = values * SIGNS * (episode == episodes - 1)
@@ -204,7 +205,7 @@ def test_the_hand_has_every_joint_once() -> None:
     ],
 )
 def test_lerobot_data_of_another_kind_are_refused(
-    tmp_path: Path, info: Dict[str, Any], options: Dict[str, Any], expected: str
+    tmp_path: Path, info: dict[str, Any], options: dict[str, Any], expected: str
 ) -> None:
     assert expected in refusal(write_lerobot(tmp_path / "set", FULL, **info), **options)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -101,7 +101,7 @@ def test_the_shipped_bank_is_what_the_code_makes(robot: RobotSpec) -> None:
         ({"robot": load("gr1t2_inspire").table()}, "made for robot 'gr1t2_inspire'"),
     ],
 )
-def test_a_bank_that_does_not_fit_is_refused(tmp_path: Path, header: Dict[str, Any], message: str) -> None:
+def test_a_bank_that_does_not_fit_is_refused(tmp_path: Path, header: dict[str, Any], message: str) -> None:
     robot, path = load("gr1t2"), tmp_path / "bank.npz"
     save_bank(path, robot, load_bank("box_lift", robot, "box_lift"), "box_lift")
     with np.load(path) as data:
@@ -182,7 +182,7 @@ def test_episodes_start_where_a_state_was_recorded(task: str, tmp_path: Path) ->
         ({"joint_position": np.zeros((2, 5))}, "joint_position is"),
     ],
 )
-def test_a_bank_that_nothing_can_start_from_is_refused(tmp_path: Path, change: Dict[str, Any], message: str) -> None:
+def test_a_bank_that_nothing_can_start_from_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     robot, path = load("gr1t2"), tmp_path / "bank.npz"
     save_bank(path, robot, load_bank("box_lift", robot, "box_lift"), "box_lift")
     with np.load(path) as data:

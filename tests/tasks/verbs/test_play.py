@@ -7,9 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Dict, Iterator, Optional
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,7 +211,7 @@ def test_what_cannot_be_stored_or_done_is_refused(tmp_path: Path, monkeypatch: p
 def test_a_diverged_scene_starts_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session = make_session(tmp_path, "box_lift")
     step = session.env.backend.step
-    answers: Iterator[Optional[bool]] = iter([True])
+    answers: Iterator[bool | None] = iter([True])
     monkeypatch.setattr(session.env.backend, "step", lambda n: step(n) | bool(next(answers, False)))
     session.advance(0.1)
     assert session.resets == 1
@@ -222,8 +223,8 @@ class FakeScene:
     """Stands in for viser's scene: keeps what it is given."""
 
     def __init__(self) -> None:
-        self.frames: Dict[str, Any] = {}
-        self.extents: Dict[str, np.ndarray] = {}
+        self.frames: dict[str, Any] = {}
+        self.extents: dict[str, np.ndarray] = {}
 
     def add_frame(self, name: str, show_axes: bool) -> Any:
         self.frames[name] = SimpleNamespace(name=name, remove=lambda: self.frames.pop(name))
@@ -251,7 +252,7 @@ def test_what_is_drawn_follows_the_simulation(tmp_path: Path) -> None:
     session.move_palm("right", session.hands.palm("right")[0] + np.array([0.0, -0.05, 0.1]))
     session.advance(1.5)
     view.update()
-    moved = [scene.frames[f"/{link}"].position - place for link, place in zip(palms, before)]
+    moved = [scene.frames[f"/{link}"].position - place for link, place in zip(palms, before, strict=True)]
     assert np.linalg.norm(moved[0]) < 0.01
     np.testing.assert_allclose(moved[1], [0.0, -0.05, 0.1], atol=0.01)
 

@@ -7,8 +7,9 @@ import dataclasses
 import json
 import logging
 import signal
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any
 from unittest import mock
 
 import pyarrow.parquet
@@ -31,9 +32,9 @@ CONFIG = {**SECTIONS, "rl": {"actor": SMALL, "critic": SMALL}, "num_envs": 32, "
 
 
 @pytest.fixture(autouse=True)
-def made(monkeypatch: pytest.MonkeyPatch) -> List[Dict[str, Any]]:
+def made(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Make point environments in place of simulated ones; return what was asked for."""
-    calls: List[Dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
 
     def make_env(task: Any, robot: Any, backend: Any, randomization: Any, control: Any, **rest: Any) -> PointEnv:
         calls.append({"backend": backend, "randomization": randomization, "control": control, **rest})
@@ -51,7 +52,7 @@ def run_verb(verb: Any, root: Path, given: Sequence[str] = (), **config: Any) ->
     return run
 
 
-def results(run: RunFolder) -> Dict[str, Any]:
+def results(run: RunFolder) -> dict[str, Any]:
     return json.loads((run.path / "result.json").read_text())
 
 
@@ -119,7 +120,7 @@ def test_ctrl_c_says_how_to_go_on(
         ({"num_env": 3}, "unknown key 'num_env' = 3.*did you mean 'num_envs'"),
     ],
 )
-def test_a_wrong_setting_is_named(tmp_path: Path, values: Dict[str, Any], message: str) -> None:
+def test_a_wrong_setting_is_named(tmp_path: Path, values: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         run_verb(train, tmp_path, **{**CONFIG, **values})
     assert not list(tmp_path.glob("verb/test/*"))
@@ -146,7 +147,7 @@ def test_evaluate_reports_rates_with_their_intervals(tmp_path: Path, trained: Pa
 
 
 def test_evaluate_counts_and_dumps_non_finite_environments(
-    tmp_path: Path, trained: Path, made: List[Dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, trained: Path, made: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PointEnv, "nonfinite_count", 2)
     run = run_verb(evaluate, tmp_path, checkpoint=str(trained), episodes=4)
@@ -170,7 +171,7 @@ def test_evaluate_repeats(tmp_path: Path, trained: Path) -> None:
 
 
 def test_evaluate_takes_its_environment_from_the_checkpoint(
-    tmp_path: Path, trained: Path, made: List[Dict[str, Any]]
+    tmp_path: Path, trained: Path, made: list[dict[str, Any]]
 ) -> None:
     few = {"checkpoint": str(trained), "episodes": 2}
     run_verb(evaluate, tmp_path, **few)
@@ -201,7 +202,7 @@ def test_the_shipped_configs_fit() -> None:
     assert config["control"].keys() == {field.name for field in dataclasses.fields(ControlSettings)}
 
 
-def test_forces_are_swept_and_plotted(tmp_path: Path, made: List[Dict[str, Any]]) -> None:
+def test_forces_are_swept_and_plotted(tmp_path: Path, made: list[dict[str, Any]]) -> None:
     trained = run_verb(train, tmp_path, **CONFIG)
     given = {"checkpoint": str(trained.path), "episodes": 20, "num_envs": 10, "forces": ["knock", "drag"]}
     run = run_verb(evaluate, tmp_path, **given, magnitudes=[2.0, 1.0])
