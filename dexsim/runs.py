@@ -1,4 +1,4 @@
-"""The folder of one run, files that are never half written, and the interval of a success rate."""
+"""The folder of one run, and the interval of a success rate."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import contextlib
 import json
 import logging
 import math
-import os
 import re
 import shutil
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from dexsim.errors import UserError, require
+from dexsim.files import atomic_write
 
 _CONFIG, _LOG, _RESULT = "config.yaml", "log.txt", "result.json"
 
@@ -94,41 +94,6 @@ class RunFolder:
                 log.writelines(traceback.format_exception(kind, error, trace))
 
 
-@contextlib.contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, which replaces it only once the block has ended well.
-
-    The temporary path keeps the suffix, since many writers take the format from it. A crash, even of the machine,
-    leaves either the old file or the new one.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        yield temporary
-        _fsync(temporary)
-        os.replace(temporary, path)
-        _fsync(path.parent)
-    finally:
-        if temporary.exists():
-            temporary.unlink()
-
-
-def remove_stale(folder: Path) -> None:
-    """Removes what `atomic_path` left in a folder where a process was killed in the middle of a write."""
-    for path in folder.glob(".*.tmp*"):
-        match = re.fullmatch(r"\..+\.(\d+)\.tmp(\.[^.]+)?", path.name)
-        if match and not _is_alive(int(match.group(1))):
-            with contextlib.suppress(OSError):  # a folder that is only read does no harm
-                path.unlink()
-
-
-def atomic_write(path: str | Path, data: bytes | str) -> None:
-    """Writes a whole file, or nothing of it; text as UTF-8."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
-
-
 def wilson(successes: int, n: int) -> tuple[float, float]:
     """Returns the 95% Wilson score interval of a success rate; (0, 1) when nothing was tried.
 
@@ -160,21 +125,3 @@ def _make_unique(path: Path) -> Path:
 
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):  # another user's process; no process at all, and no name of ours
-        pass
-    return True
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -24,8 +24,9 @@ from yaml import YAMLError
 from dexsim import settings
 from dexsim.backends import BackendSettings
 from dexsim.errors import UserError, one_line, require
+from dexsim.files import atomic_write
 from dexsim.robots import RobotSpec, constants, load_robot
-from dexsim.runs import RunFolder, atomic_write
+from dexsim.runs import RunFolder
 from real2sim.logs.files import load_log
 from real2sim.logs.joint_log import JointLog
 from real2sim.results import report, throughput

@@ -20,9 +20,9 @@ from omegaconf import OmegaConf
 
 from dexsim import settings
 from dexsim.backends import BackendSettings
+from dexsim.files import atomic_write
 from dexsim.paths import cfg_dir
 from dexsim.robots import RobotSpec, constants, load
-from dexsim.runs import atomic_write
 from real2sim.autotune import Real2SimSettings
 from real2sim.logs.files import load_log
 from real2sim.logs.joint_log import JointLog

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from dexsim import settings
-from dexsim.backends import BackendSettings, InitialState, make_backend
+from dexsim.backends import BackendSettings, InitialState
+from dexsim.backends.make import make_backend
 from dexsim.errors import require
 from dexsim.robots import RobotSpec, constants, labels, with_constants
 from dexsim.robots.interface import JointReading

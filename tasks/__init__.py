@@ -13,7 +13,7 @@ from dexsim.errors import unknown
 if TYPE_CHECKING:
     from dexsim.env.env import Env
     from dexsim.env.perturbation import PerturbationSettings
-    from dexsim.env.world import Task
+    from dexsim.env.task import Task
     from dexsim.robots import RobotSpec
 
 
@@ -83,7 +83,8 @@ def make_env(
         perturbation: what disturbs the object, in an evaluation.
         training: whether `TRAINING_ONLY` settings of the task count.
     """
-    from dexsim.backends import BackendSettings, make_backend
+    from dexsim.backends import BackendSettings
+    from dexsim.backends.make import make_backend
     from dexsim.control.actions import ControlSettings
     from dexsim.env.env import Env
     from dexsim.env.randomization import RandomizationSettings

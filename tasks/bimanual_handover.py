@@ -16,14 +16,16 @@ from torch import Tensor
 
 from dexsim.env.draws import EpisodeDraws
 from dexsim.env.randomization import RandomizationSettings
-from dexsim.env.world import Start, Term, World
+from dexsim.env.task import Start, Term
+from dexsim.env.world import World
 from dexsim.errors import require
 from dexsim.robots import RobotSpec
 from dexsim.rotations import tilt_cosine
 from dexsim.scene import Scene, Table
 from tasks import objects, rewards
-from tasks.banks import StartStates, TwoSidedBank, check_fit, check_starts, initial_bank, mirrored_goals
+from tasks.banks import initial_bank
 from tasks.hand_terms import OBJECT, HandTerms, contact_pairs
+from tasks.starts import StartStates, TwoSidedBank, check_fit, check_starts, mirrored_goals
 
 # Direction -> how often the left hand begins.
 LEFT_FIRST = {"both": 0.5, "right_to_left": 0.0, "left_to_right": 1.0}

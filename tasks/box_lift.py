@@ -12,7 +12,8 @@ from torch import Tensor
 from dexsim.backends import InitialState
 from dexsim.env.draws import EpisodeDraws
 from dexsim.env.randomization import RandomizationSettings
-from dexsim.env.world import Start, Term, World
+from dexsim.env.task import Start, Term
+from dexsim.env.world import World
 from dexsim.errors import require, unknown
 from dexsim.parameters import PARAMETERS
 from dexsim.robots import RobotSpec
@@ -20,8 +21,9 @@ from dexsim.robots.gr1t2 import CONTACT_FINGERS
 from dexsim.rotations import quat_rotate, tilt_cosine
 from dexsim.scene import ContactPair, ObjectSpec, Scene, Table
 from tasks import markers, rewards
-from tasks.banks import StartStates, check_fit, check_starts, initial_bank, place_object
+from tasks.banks import initial_bank
 from tasks.recording.reach import BOX_CENTRE, BOX_SIZE
+from tasks.starts import StartStates, check_fit, check_starts, place_object
 
 BOX = "box"
 # Placement of the markers -> bank of initial states; hands that are to lift by the bottom edges start lower.

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from dexsim.errors import UserError, one_line, unknown
+from dexsim.files import atomic_path
 from dexsim.paths import assets_dir
-from dexsim.runs import atomic_path
 from dexsim.scene import ObjectSpec
 
 MASS = 0.065  # kg, the middle of Table 4's range

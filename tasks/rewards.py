@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from dexsim.env.world import Term
+from dexsim.env.task import Term
 from dexsim.errors import unknown
 
 

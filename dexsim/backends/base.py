@@ -138,10 +138,3 @@ class Backend(Protocol):
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a `get_state()`."""
         ...
-
-
-def make_backend(scene: Scene, num_envs: int, settings: BackendSettings) -> Backend:
-    """Compile a scene for a simulator."""
-    from dexsim.backends.mujoco.backend import MujocoBackend
-
-    return MujocoBackend(scene, num_envs, settings.threads)

@@ -7,14 +7,15 @@ laid over the picture and shine faintly through what is in front of them.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dexsim.backends.mujoco.object_fields import ObjectGeoms
-from dexsim.drawing import shading as imaging
+from dexsim.cameras.pinhole import Camera, View
+from dexsim.drawing import marks, shading
+from dexsim.drawing.marks import Sphere
 from dexsim.drawing.scenery import (
     FLOOR,
     MARKER_COLOR,
@@ -23,22 +24,16 @@ from dexsim.drawing.scenery import (
     drawable_model,
     find_folder,
     find_view,
-    interpolate,
     outline,
 )
-from dexsim.drawing.shading import Camera, Sphere, View
-from dexsim.errors import require
-from dexsim.runs import atomic_path
+from dexsim.files import atomic_path
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from dexsim.backends import Backend
     from dexsim.env.env import Env
 
 SHADOW_STEP = 2  # a shadow ray for every so many pixels
 FLOOR_ID, SKY_ID = -2, -1  # what a ray meets, besides geoms
-CRF = "18"  # x264's constant quality: visually lossless
 
 
 class RayRenderer:
@@ -78,7 +73,7 @@ class RayRenderer:
         self.camera = Camera(find_view(view), width, height)
         self.meshes = find_folder(meshes)
         model = drawable_model(self.backend.scene, self.meshes)
-        self._colors = imaging.decode(model.geom_rgba[:, :3])
+        self._colors = shading.decode(model.geom_rgba[:, :3])
         self._flat = model.geom_type != mujoco.mjtGeom.mjGEOM_MESH
         copies = threads or os.cpu_count() or 1
         self._batch = Batch(model, copies, copies)
@@ -115,13 +110,13 @@ class RayRenderer:
         if self.antialias:
             # Faces of a mesh are too small to look for edges between them.
             flat = (ids >= 0) & self._flat[ids]
-            edges = imaging.find_edges(ids.reshape(shape), normal.reshape(*shape, 3), flat.reshape(shape))
+            edges = shading.find_edges(ids.reshape(shape), normal.reshape(*shape, 3), flat.reshape(shape))
             self._smooth(image, edges, sunlight)
         image = image.reshape(*shape, 3)
         depth = depth.reshape(shape)
-        imaging.draw_segments(image, depth, self.camera, frame.segments)
-        imaging.draw_spheres(image, depth, self.camera, frame.spheres)
-        return imaging.encode(image)
+        marks.draw_segments(image, depth, self.camera, frame.segments)
+        marks.draw_spheres(image, depth, self.camera, frame.spheres)
+        return shading.encode(image)
 
     def _place(self, frame: Frame) -> None:
         self._qpos[:] = frame.qpos
@@ -153,24 +148,24 @@ class RayRenderer:
         shape, step = (self.camera.height, self.camera.width), SHADOW_STEP
         pick = np.arange(len(ids)).reshape(shape)[::step, ::step]
         some = pick.ravel()
-        facing = (ids[some] != SKY_ID) & (normal[some] @ imaging.SUN > 0) & (depth[some] < 6.0)
+        facing = (ids[some] != SKY_ID) & (normal[some] @ shading.SUN > 0) & (depth[some] < 6.0)
         lit = some[facing]
         points = self.camera.origin + rays[lit] * depth[lit, None] + normal[lit] * 2e-3
         light = np.ones(len(some), dtype=np.float32)
-        light[facing] = self._trace(points, np.broadcast_to(imaging.SUN, points.shape))[1] < 0
-        return imaging.upsample(light.reshape(pick.shape), ids.reshape(shape), step).ravel()
+        light[facing] = self._trace(points, np.broadcast_to(shading.SUN, points.shape))[1] < 0
+        return shading.upsample(light.reshape(pick.shape), ids.reshape(shape), step).ravel()
 
     def _light(
         self, rays: np.ndarray, ids: np.ndarray, depth: np.ndarray, normal: np.ndarray, sunlight: np.ndarray
     ) -> np.ndarray:
         """Linear colours (n, 3)."""
         rays = rays.astype(np.float32)
-        image = imaging.sky(rays)
+        image = shading.sky(rays)
         hit, floor = ids >= 0, ids == FLOOR_ID
-        image[hit] = imaging.shade(self._colors[ids[hit]], normal[hit], rays[hit], sunlight[hit])
+        image[hit] = shading.shade(self._colors[ids[hit]], normal[hit], rays[hit], sunlight[hit])
         point = self.camera.origin.astype(np.float32) + rays[floor] * depth[floor, None]
-        matte = imaging.shade(imaging.floor_color(point), normal[floor], rays[floor], sunlight[floor])
-        image[floor] = imaging.fade(matte, point)
+        matte = shading.shade(shading.floor_color(point), normal[floor], rays[floor], sunlight[floor])
+        image[floor] = shading.fade(matte, point)
         return image
 
     def _smooth(self, image: np.ndarray, edges: np.ndarray, sunlight: np.ndarray) -> None:
@@ -190,87 +185,3 @@ def save_png(path: str | Path, image: np.ndarray) -> Path:
     with atomic_path(path) as temporary:
         iio.imwrite(temporary, image)
     return Path(path)
-
-
-def record(
-    env: Env,
-    policy: Callable[[Tensor], Tensor],
-    path: str | Path,
-    seconds: float = 5.0,
-    fps: float | None = None,
-    env_ids: Sequence[int] = (0,),
-    **options: Any,
-) -> Path:
-    """Reset an environment, let a policy act and write what some of its copies do as an mp4, tiled.
-
-    Args:
-        env: the environment; it is reset first, and goes on from episode to episode.
-        policy: observations (N, num_obs) -> actions (N, num_actions).
-        path: of the video.
-        seconds: of simulated time.
-        fps: pictures a second, a multiple of the policy's rate; None for that rate. Pictures between policy steps are
-            interpolated.
-        env_ids: the copies to show.
-        options: of `RayRenderer`: width, height (of a tile), view, meshes ...
-    """
-    import imageio
-    import torch
-
-    rate = fps or env.control.policy_hz
-    steps = round(rate / env.control.policy_hz)
-    require(
-        steps >= 1 and abs(rate - steps * env.control.policy_hz) < 1e-6,
-        "fps", rate, f"a multiple of the policy's {env.control.policy_hz:g} Hz",
-    )  # fmt: skip
-    renderer = RayRenderer(env, **options)
-    with atomic_path(path) as temporary, torch.inference_mode():
-        writer = imageio.get_writer(
-            temporary, fps=rate, codec="libx264", quality=None, macro_block_size=2, ffmpeg_params=["-crf", CRF]
-        )
-        with writer:
-            obs = env.reset()["obs"]
-            before = [renderer.frame(i) for i in env_ids]
-            for _ in range(round(seconds * env.control.policy_hz)):
-                captions = [_caption(env, i) for i in env_ids]
-                result = env.step(policy(obs))
-                obs = result.obs["obs"]
-                after = [renderer.frame(i) for i in env_ids]
-                ended = (result.terminated | result.truncated)[list(env_ids)].tolist()
-                for k in range(steps):
-                    frames = [
-                        interpolate(a, a if end else b, k / steps)
-                        for a, b, end in zip(before, after, ended, strict=True)
-                    ]
-                    tiles = [
-                        _write_on(renderer.draw(frame), text) for frame, text in zip(frames, captions, strict=True)
-                    ]
-                    writer.append_data(tile(tiles))
-                before = after
-    return Path(path)
-
-
-def _caption(env: Env, env_id: int) -> str:
-    """Which copy, the time in its episode and the stages that it is in."""
-    stages = [name.replace("_", " ") for name, now in env.task.stages(env.world).items() if bool(now[env_id])]
-    return f"#{env_id}  {float(env.world.step[env_id]) * env.dt:.1f} s  {', '.join(stages)}"
-
-
-def _write_on(image: np.ndarray, text: str) -> np.ndarray:
-    from PIL import Image, ImageDraw, ImageFont
-
-    picture = Image.fromarray(image)
-    font = ImageFont.load_default(size=max(10, image.shape[0] // 26))
-    ImageDraw.Draw(picture).text((8, 6), text, fill=(20, 24, 30), font=font)
-    return np.asarray(picture)
-
-
-def tile(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Pictures (n) of one size (height, width, 3) side by side in a grid, row by row; what is left over is grey."""
-    columns = int(np.ceil(np.sqrt(len(images))))
-    rows = int(np.ceil(len(images) / columns))
-    height, width, _ = images[0].shape
-    grid = np.full((rows * height, columns * width, 3), 128, dtype=np.uint8)
-    for i, image in enumerate(images):
-        row, column = divmod(i, columns)
-        grid[row * height : (row + 1) * height, column * width : (column + 1) * width] = image
-    return grid

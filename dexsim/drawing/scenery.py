@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from dexsim.backends.mujoco.model import build_spec
-from dexsim.drawing.shading import Rgba, Segment, Sphere, Vec3, View
+from dexsim.cameras.pinhole import Vec3, View
+from dexsim.drawing.marks import Rgba, Segment, Sphere
 from dexsim.errors import require, unknown
 from dexsim.robots.meshes import find_meshes, require_meshes
 from dexsim.rotations import quat_rotate

@@ -18,10 +18,11 @@ from dexsim.control.symmetry import Mirror, mirrors
 from dexsim.env.draws import EpisodeDraws
 from dexsim.env.perturbation import Perturbation, PerturbationSettings
 from dexsim.env.randomization import RandomForce, RandomizationSettings, draw_parameters
-from dexsim.env.world import RobotTensors, Task, World, weighted_sum
+from dexsim.env.task import Task, weighted_sum
+from dexsim.env.world import RobotTensors, World
 from dexsim.errors import UserError, require
+from dexsim.files import atomic_path
 from dexsim.robots import RobotSpec
-from dexsim.runs import atomic_path
 
 log = logging.getLogger(__name__)
 Tensors = dict[str, Tensor]

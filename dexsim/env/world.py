@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from dexsim.backends import InitialState, SimState
-from dexsim.env.draws import EpisodeDraws
-from dexsim.env.randomization import RandomizationSettings
+from dexsim.backends import SimState
 from dexsim.robots import RobotSpec
-from dexsim.scene import Scene
 
 
 class RobotTensors:
@@ -74,96 +70,3 @@ class World:
     def object_size(self, index: int = 0) -> Tensor:
         """(N, 3) full extents of one object in m."""
         return self.parameters["object_size"][:, 3 * index : 3 * index + 3]
-
-
-Term = Callable[[World], Tensor]
-
-
-@dataclass
-class Start:
-    """How some environments' episodes start: n environments.
-
-    Attributes:
-        state: joints and objects.
-        goals: (n, P, 3) one for each phase, m.
-        mirrored: (n,) bool for a two-sided task.
-        phase: (n,) int64, None for the first.
-        later: (n,) bool, which start in a later stage of the task; None for none.
-    """
-
-    state: InitialState
-    goals: Tensor
-    mirrored: Tensor | None = None
-    phase: Tensor | None = None
-    later: Tensor | None = None
-
-
-class Task(Protocol):
-    """What an environment needs to know of a task; all functions are batched.
-
-    Attributes:
-        name: its name.
-        episode_s: length of an episode in s.
-        hold_s: how long success must have held when the episode ends, in s.
-        actor: names of the actor's observation terms (`dexsim.control.observations.TERMS`).
-        critic: names of the critic's.
-        rewards: name -> (weight, term); each is logged.
-        stage_names: the keys of `stages`, in order; "picked_up" among them.
-        symmetric: whether its mirror image in the x-z plane is the same task.
-        two_sided: whether episodes come in two mirror images, one with each hand in the main part: the policy sees and
-            acts in the mirror where `Start.mirrored` says so, and so always plays the same part.
-        joints: names of the joints that the policy moves, None for all; for a two-sided task as the policy sees them.
-        phases: how many there are, each with a goal of its own.
-        capabilities: what the backend must be able to do.
-    """
-
-    name: str
-    episode_s: float
-    hold_s: float
-    actor: tuple[str, ...]
-    critic: tuple[str, ...]
-    rewards: Mapping[str, tuple[float, Term]]
-    stage_names: tuple[str, ...]
-    symmetric: bool
-    two_sided: bool
-    joints: tuple[str, ...] | None
-    phases: int
-    capabilities: frozenset[str]
-
-    def scene(self, robot: RobotSpec, timestep: float) -> Scene:
-        """The scene at nominal."""
-        ...
-
-    def start(self, draws: EpisodeDraws, parameters: Mapping[str, Tensor], jitter: RandomizationSettings) -> Start:
-        """Draw initial states and goals; `parameters` are the drawn ones (n, k), `jitter` says how poses vary."""
-        ...
-
-    def next_phase(self, world: World) -> Tensor:
-        """(N,) int64 the phase that each episode is in from now on; asked after each step where there are several."""
-        ...
-
-    def success(self, world: World) -> Tensor:
-        """(N,) whether the goal is met now."""
-        ...
-
-    def failure(self, world: World) -> Tensor:
-        """(N,) whether the episode is lost and ends."""
-        ...
-
-    def stages(self, world: World) -> dict[str, Tensor]:
-        """Name -> (N,) whether a stage is reached now; reported as 'ever reached in the episode'."""
-        ...
-
-    def metrics(self, world: World) -> dict[str, Tensor]:
-        """Name -> (N,) figures of how an episode ended, for evaluation."""
-        ...
-
-    def marker_positions(self, world: World) -> Tensor:
-        """Contact markers in the world, (N, n, 3) m: for drawing."""
-        ...
-
-
-def weighted_sum(rewards: Mapping[str, tuple[float, Term]], world: World) -> tuple[Tensor, dict[str, Tensor]]:
-    """Total reward (N,) and its weighted terms by name."""
-    terms: dict[str, Tensor] = {name: weight * term(world) for name, (weight, term) in rewards.items()}
-    return torch.stack(list(terms.values())).sum(dim=0), terms

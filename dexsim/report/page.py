@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dexsim.runs import atomic_write
+from dexsim.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -20,10 +20,10 @@ from rl_games.algos_torch.torch_ext import mean_list
 from rl_games.common.tr_helpers import DefaultRewardsShaper
 
 from dexsim.errors import require
+from dexsim.files import remove_stale
 from dexsim.rl.checkpoint import Checkpoint, CheckpointFolder, random_state, set_random_state
 from dexsim.rl.ppo import PpoSettings, rl_games_params
 from dexsim.rl.vecenv import VecEnv
-from dexsim.runs import remove_stale
 
 if TYPE_CHECKING:
     from dexsim.env.env import Env

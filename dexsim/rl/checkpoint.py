@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from dexsim.errors import UserError
+from dexsim.files import atomic_path
 from dexsim.robots.tables import check_same
-from dexsim.runs import atomic_path
 
 FOLDER = "checkpoints"
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from dexsim.control.actions import ActionMap
 from dexsim.errors import UserError
+from dexsim.files import atomic_path, atomic_write
 from dexsim.rl.checkpoint import Checkpoint
 from dexsim.rl.player import Policy
-from dexsim.runs import atomic_path, atomic_write
 
 logger = logging.getLogger(__name__)
 

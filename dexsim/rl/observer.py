@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from rl_games.common.algo_observer import AlgoObserver
 
+from dexsim.files import atomic_path
 from dexsim.report.progress import ProgressLine, minutes
 from dexsim.rl.evaluation import EPISODE
-from dexsim.runs import atomic_path
 
 if TYPE_CHECKING:
     from dexsim.rl.agent import PpoAgent

@@ -7,11 +7,12 @@ real-to-sim searches and what the file of a tuned robot holds (arXiv 2502.20396,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from dexsim.errors import UserError
 from dexsim.robots.spec import Joint, Link, RobotSpec
 
 Values = dict[str, np.ndarray]
@@ -27,25 +28,72 @@ JOINT_FIELDS: dict[str, str] = {
     "joint_lag": "lag",
     "joint_bias": "bias",
 }
-# Name -> what it has one value of.
-OWNERS: dict[str, str] = {
-    **dict.fromkeys(JOINT_FIELDS, "command"),
-    "joint_lower": "command",
-    "joint_upper": "command",
-    "joint_origin": "joint_axis",
-    "link_mass": "link",
-    "link_inertia": "link",
-    "link_gravity_compensation": "link",
-    "link_com": "link_axis",
-    "link_origin": "link_axis",
-    "coupling_k": "coupling",
-    "coupling_b": "coupling",
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One named physical parameter.
+
+    Attributes:
+        name: its name.
+        unit: SI unit, "1" for none.
+        per: what it has one value of: "command" (26 joints), "joint_axis" (J * 3 of the moving joints), "link" and
+            "link_axis" (those that move), "coupling", "object" (K), "object_axis" (K * 3) or "robot" (1).
+        bounds: physically sensible lowest and highest value.
+        text: what it is.
+    """
+
+    name: str
+    unit: str
+    per: str
+    bounds: tuple[float, float]
+    text: str
+
+
+# Every constant of a robot.
+CONSTANTS: dict[str, Parameter] = {
+    p.name: p
+    for p in (
+        Parameter("joint_stiffness", "N m/rad", "command", (0.01, 2000.0), "P gain of the position drive"),
+        Parameter("joint_damping", "N m s/rad", "command", (0.0, 200.0), "D gain of the drive, and viscous friction"),
+        Parameter("joint_armature", "kg m^2", "command", (0.0, 5.0), "rotor inertia, reflected through the gear"),
+        Parameter("joint_friction", "N m", "command", (0.0, 50.0), "dry friction"),
+        Parameter("joint_effort", "N m", "command", (1e-3, 1000.0), "largest torque of the drive"),
+        Parameter("joint_delay", "s", "command", (0.0, 0.25), "from sending a target to the drive's receiving it"),
+        Parameter("joint_lag", "s", "command", (0.0, 1.0), "time constant of the drive's first-order target filter"),
+        Parameter("joint_bias", "rad", "command", (-0.5, 0.5), "measured minus true position"),
+        Parameter("joint_lower", "rad", "command", (-6.3, 6.3), "lower limit"),
+        Parameter("joint_upper", "rad", "command", (-6.3, 6.3), "upper limit"),
+        Parameter("joint_origin", "m", "joint_axis", (-1.0, 1.0), "the joint's place in the link above"),
+        Parameter("link_mass", "kg", "link", (1e-4, 50.0), "mass; the inertia follows it"),
+        Parameter("link_inertia", "1", "link", (0.05, 20.0), "factor on the link's inertia"),
+        Parameter("link_gravity_compensation", "1", "link", (0.0, 2.0), "share of its weight that the drives take off"),
+        Parameter("link_com", "m", "link_axis", (-1.0, 1.0), "centre of mass in the link"),
+        Parameter(
+            "link_origin", "m", "link_axis", (-1.0, 1.0), "shift of the link's mass and shapes within its joint's frame"
+        ),
+        Parameter("coupling_k", "1", "coupling", (-5.0, 5.0), "slope of an underactuated joint on its source"),
+        Parameter("coupling_b", "rad", "coupling", (-3.2, 3.2), "offset of an underactuated joint"),
+    )
 }
+
+
+def check(values: Mapping[str, Any], known: Mapping[str, Parameter] = CONSTANTS) -> None:
+    """Raise UserError for a name that does not exist or a value outside its bounds."""
+    for name, value in values.items():
+        if name not in known:
+            raise UserError(f"unknown physical parameter {name!r}; allowed: {', '.join(known)}")
+        low, high = known[name].bounds
+        if 0 not in value.shape and not (low <= float(value.min()) and float(value.max()) <= high):
+            raise UserError(
+                f"{name} from {float(value.min()):g} to {float(value.max()):g}; allowed: {low:g} to {high:g} "
+                f"{known[name].unit}"
+            )
 
 
 def labels(robot: RobotSpec, name: str) -> tuple[str, ...]:
     """What each value of a constant belongs to: a joint, a link, or an axis of one ("left_elbow_pitch_joint.x")."""
-    owner = OWNERS[name]
+    owner = CONSTANTS[name].per
     names = {
         "command": robot.commands,
         "coupling": tuple(c.joint for c in robot.couplings),
@@ -74,7 +122,7 @@ def with_constants(robot: RobotSpec, values: Mapping[str, np.ndarray]) -> RobotS
 
     Args:
         robot: the robot.
-        values: name -> (k,) of `OWNERS`, in the order of `labels`; those left out stay as they are.
+        values: name -> (k,) of `CONSTANTS`, in the order of `labels`; those left out stay as they are.
     """
     new = {**constants(robot), **{name: np.asarray(value, dtype=float) for name, value in values.items()}}
     command = {name: i for i, name in enumerate(robot.commands)}

@@ -80,18 +80,3 @@ def _visual(link: str, element: Any, folder: Path) -> Visual:
 
 def _numbers(element: Any, key: str, default: str) -> Iterator[float]:
     return map(float, (default if element is None else element.get(key, default)).split())
-
-
-def add_meshes(spec: Any, robot: RobotSpec, folder: Path, group: int) -> None:
-    """Add a robot's meshes to the bodies of the same names of an `mujoco.MjSpec`, massless and touching nothing."""
-    import mujoco
-
-    bodies = {body.name: body for body in spec.bodies}
-    for i, visual in enumerate(v for v in visuals(robot, folder) if v.link in bodies):
-        name = f"{visual.link}_mesh_{i}"
-        # A shell's inertia is defined for meshes that are not watertight, too; the geom weighs nothing anyway.
-        spec.add_mesh(name=name, file=str(visual.file), inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL)
-        bodies[visual.link].add_geom(
-            name=name, type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, pos=visual.position, quat=visual.quat,
-            contype=0, conaffinity=0, mass=0.0, group=group, rgba=visual.rgba,
-        )  # fmt: skip

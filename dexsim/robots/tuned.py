@@ -21,10 +21,10 @@ import numpy as np
 import yaml
 
 from dexsim.errors import UserError, one_line, unknown
+from dexsim.files import atomic_write
 from dexsim.paths import assets_dir
-from dexsim.robots.constants import OWNERS, Values, constants, labels, with_constants
+from dexsim.robots.constants import CONSTANTS, Values, check, constants, labels, with_constants
 from dexsim.robots.spec import RobotSpec
-from dexsim.runs import atomic_write
 
 FORMAT = 1
 KEYS = ("format", "robot", "constants")
@@ -89,16 +89,14 @@ def apply_tuned(robot: RobotSpec, content: Mapping[str, Any]) -> RobotSpec:
         raise UserError(f"robot.tuned: format {content.get('format')!r}; allowed: {FORMAT}")
     if content.get("robot") != robot.name:
         raise UserError(f"robot.tuned is of robot {content.get('robot')!r}; allowed here: {robot.name}")
-    from dexsim import parameters
-
     values = {name: _merge(robot, name, table) for name, table in content["constants"].items()}
-    parameters.check(values)
+    check(values)
     return with_constants(robot, values)
 
 
 def _merge(robot: RobotSpec, name: str, table: Any) -> np.ndarray:
-    if name not in OWNERS:
-        raise unknown(f"robot.tuned: no constant named {name!r}", name, OWNERS)
+    if name not in CONSTANTS:
+        raise unknown(f"robot.tuned: no constant named {name!r}", name, CONSTANTS)
     known = labels(robot, name)
     merged: Values = {name: constants(robot)[name].copy()}
     for label, value in table.items():

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dexsim.backends import BackendSettings, InitialState, make_backend
+from dexsim.backends import BackendSettings, InitialState
+from dexsim.backends.make import make_backend
 from dexsim.backends.mujoco.model import build_spec
 from dexsim.robots import RobotSpec
 from dexsim.robots.spec import SIDES, optional_side

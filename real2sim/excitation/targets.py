@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from dexsim.errors import UserError
+from dexsim.files import atomic_path
 from dexsim.robots import RobotSpec
-from dexsim.runs import atomic_path
 from real2sim.logs.checks import check_hand
 from real2sim.logs.importers import TIME, read_parquet
 

@@ -40,8 +40,8 @@ from pathlib import Path
 import numpy as np
 
 from dexsim.errors import UserError, require, unknown
+from dexsim.files import atomic_path
 from dexsim.robots import RobotSpec
-from dexsim.runs import atomic_path
 from real2sim.logs import checks as log_checks
 from real2sim.logs.checks import apparent_lag
 from real2sim.logs.importers import KINDS, TIME, Recording, read_csv, read_lerobot, read_mcap, read_parquet

@@ -12,9 +12,10 @@ from typing import Any, Literal
 import numpy as np
 
 import dexsim
+from dexsim.files import atomic_write
 from dexsim.robots import RobotSpec
 from dexsim.robots.tuned import write_tuned
-from dexsim.runs import RunFolder, atomic_write
+from dexsim.runs import RunFolder
 from real2sim.results.confidence import Confidence
 from real2sim.results.judgement import Judged
 from real2sim.results.throughput import Throughput

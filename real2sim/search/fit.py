@@ -14,8 +14,8 @@ import numpy as np
 
 import dexsim
 from dexsim.errors import UserError
+from dexsim.files import atomic_write
 from dexsim.robots import constants
-from dexsim.runs import atomic_write
 from real2sim.search import Search, SearchSettings, batch_size, make_search
 from real2sim.search.cma import hash_seed
 from real2sim.search.problem import Problem

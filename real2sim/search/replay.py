@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dexsim.backends import BackendSettings, InitialState, make_backend
+from dexsim.backends import BackendSettings, InitialState
+from dexsim.backends.make import make_backend
 from dexsim.robots import RobotSpec
 from dexsim.scene import Scene
 from real2sim.logs.joint_log import JointLog

@@ -18,7 +18,7 @@ import numpy as np
 from dexsim import parameters
 from dexsim.errors import UserError, require, unknown
 from dexsim.robots import RobotSpec, constants, labels, with_constants
-from dexsim.robots.constants import OWNERS
+from dexsim.robots.constants import CONSTANTS
 from dexsim.robots.spec import optional_side
 
 Tie = Literal["none", "mirror", "fingers", "part", "side", "all"]
@@ -228,7 +228,7 @@ class SearchSpace:
     def _owners(self) -> np.ndarray:
         owner = np.full(len(self), -1)
         for i, parameter in enumerate(self.parameters):
-            if OWNERS[parameter.constant] != "command":
+            if CONSTANTS[parameter.constant] != "command":
                 continue
             of = labels(self.robot, parameter.constant)
             told = [self._movers[of[m]] for m in parameter.members if of[m] in self._movers]
@@ -246,8 +246,8 @@ class SearchSpace:
         return [blocks for blocks in (self._joint_blocks(), _blocks(shared, self.joint_mask[shared])) if blocks]
 
     def _free(self, name: str, how: FreeSettings, chains: _Chains) -> list[Parameter]:
-        if name not in OWNERS:
-            raise unknown(f"real2sim.space: no constant named {name!r}", name, OWNERS)
+        if name not in CONSTANTS:
+            raise unknown(f"real2sim.space: no constant named {name!r}", name, CONSTANTS)
         known = labels(self._nominal, name)
         _check_patterns(name, how, known)
         chosen = [i for i, label in enumerate(known) if any(fnmatch(label, pattern) for pattern in how.only)]
@@ -269,11 +269,11 @@ class SearchSpace:
 
     def _told_by(self, name: str, item: str, chains: _Chains) -> np.ndarray:
         """(J,) which joints that moved tell a constant of a joint or link."""
-        if OWNERS[name] == "command" and item not in self._movers:
+        if CONSTANTS[name].per == "command" and item not in self._movers:
             return np.zeros(len(self.joints), dtype=bool)
         if name == MEASURED:
             return self.moved & (np.array(self.joints) == item)
-        moved_by = chains.moved_by(item, OWNERS[name].startswith("link"))
+        moved_by = chains.moved_by(item, CONSTANTS[name].per.startswith("link"))
         return self.moved & np.array([chains.of.get(joint) in moved_by for joint in self.joints])
 
     def _why(self, item: str) -> str:

@@ -18,7 +18,8 @@ from dexsim.robots import ROBOTS, RobotSpec, load
 from tasks.banks import FIELDS, Bank, load_bank, save_bank
 from tasks.grasp_and_reach import GraspAndReach
 from tasks.objects import OBJECTS
-from tasks.recording.reach import GRASP_BEHIND, GRASP_ROLL, facing
+from tasks.recording.ik import facing
+from tasks.recording.reach import GRASP_BEHIND, GRASP_ROLL
 from tasks.recording.session import Session
 
 BANK, TASK = "grasp_and_reach", GraspAndReach.name

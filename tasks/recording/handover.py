@@ -25,7 +25,8 @@ from dexsim.robots.spec import SIDES
 from dexsim.rotations import quat_rotate
 from tasks.banks import FIELDS, Bank, save_bank
 from tasks.bimanual_handover import LARGEST_BLOCK, BimanualHandover
-from tasks.recording.reach import Reacher, beside_object, facing, posture
+from tasks.recording.ik import Reacher, facing, posture
+from tasks.recording.reach import beside_object
 from tasks.recording.session import Session
 
 BANK, TASK = "bimanual_handover", BimanualHandover.name

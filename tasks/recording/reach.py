@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,8 @@ from dexsim.robots.spec import SIDES
 from dexsim.rotations import quat_from_yaw
 from dexsim.scene import ObjectSpec, Scene
 from tasks.banks import Bank, from_targets, rest_position, save_bank
+from tasks.recording.ik import Reacher, facing, posture
 
-ELBOW_BENT = -1.2
 TOLERANCE = 5e-3  # m
 ATTEMPTS = 100  # a state, on average
 
@@ -28,7 +28,6 @@ BOX_CENTRE = (0.40, 0.0, 0.08)
 BOX_SIZE = (0.189, 0.252, 0.168)
 BOX_SHIFTS = (-0.02, 0.0, 0.02)
 BOX_YAWS = (-0.75, -0.4, 0.0, 0.4, 0.75)
-FINGER_CURL = (0.0, 0.15)
 
 
 @dataclass(frozen=True)
@@ -56,62 +55,6 @@ BOX_BANKS: dict[str, Approach] = {
     # For markers on the bottom edges: low, palms turned up, fingertips near the table.
     "box_lift_low": Approach(gap=(0.18, 0.22), spread=(0.02, 0.01), drop=0.015, roll=0.3, turn=0.08),
 }
-
-
-class Reacher:
-    """Inverse kinematics of both arms: joint positions with the palms where they should be."""
-
-    def __init__(self, robot: RobotSpec) -> None:
-        from dexsim.backends.mujoco.model import build_spec
-
-        self.robot, self._model = robot, build_spec(Scene(robot)).compile()
-
-    def reach(self, posture: np.ndarray, palms: Mapping[str, Any], steps: int = 60, dt: float = 0.2) -> Any:
-        """Solve from a posture (26,) in rad; the posture is kept where the palms leave freedom.
-
-        Args:
-            posture: commanded joint positions, rad.
-            palms: side -> `mink.SE3`, where its grasp frame should be: x out of the palm, z along the fingers.
-            steps: of the solver.
-            dt: s, of each step.
-
-        Returns:
-            Joint positions (J,) in tree order, coupled ones included, and the largest miss of a palm in m.
-        """
-        import mink
-
-        configuration = mink.Configuration(self._model, q=self.robot.expand_coupled(posture))
-        frames = []
-        for side, target in palms.items():
-            task = mink.FrameTask(f"palm_{side}", "site", position_cost=1.0, orientation_cost=0.3)
-            task.set_target(target)
-            frames.append(task)
-        keep = mink.PostureTask(self._model, cost=1e-3)
-        keep.set_target_from_configuration(configuration)
-        limits = [mink.ConfigurationLimit(self._model)]
-        for _ in range(steps):
-            velocity = mink.solve_ik(configuration, [*frames, keep], dt, "daqp", damping=1e-3, limits=limits)
-            configuration.integrate_inplace(velocity, dt)
-        miss = max(float(np.linalg.norm(task.compute_error(configuration)[:3])) for task in frames)
-        return configuration.q, miss
-
-
-def facing(normal: np.ndarray, fingers: np.ndarray, turn: np.ndarray) -> Any:
-    """Rotation of a grasp frame with the palm facing along `normal`, the fingers along `fingers`, then turned (rad)."""
-    import mink
-
-    matrix = np.stack([normal, np.cross(fingers, normal), fingers], axis=1)
-    return mink.SO3.exp(turn) @ mink.SO3.from_matrix(matrix)
-
-
-def posture(robot: RobotSpec, rng: np.random.Generator) -> np.ndarray:
-    """(26,) rad: elbows bent, fingers slightly curled."""
-    opened, closed = np.array(robot.open_position), np.array(robot.closed_position)
-    joints = np.where(robot.is_hand, opened + rng.uniform(*FINGER_CURL) * (closed - opened), 0.0)
-    for i, name in enumerate(robot.commands):
-        if "elbow" in name:
-            joints[i] = ELBOW_BENT
-    return joints
 
 
 def beside_box(robot: RobotSpec, count: int, approach: Approach, seed: int = 0) -> Bank:

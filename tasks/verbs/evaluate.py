@@ -19,10 +19,11 @@ import tasks
 from dexsim import settings
 from dexsim.env.perturbation import KINDS, PerturbationSettings
 from dexsim.errors import UserError, require
+from dexsim.files import atomic_path, atomic_write
 from dexsim.rl import checkpoint as checkpoints
 from dexsim.rl.evaluation import Episode, run_episodes
 from dexsim.rl.player import Policy
-from dexsim.runs import RunFolder, atomic_path, atomic_write, wilson
+from dexsim.runs import RunFolder, wilson
 from tasks.verbs.report import is_rate, number_format
 from tasks.verbs.robustness import sweep
 
@@ -124,12 +125,12 @@ def evaluate(options: EvaluateSettings, run: RunFolder) -> list[Episode]:
         sweep(options.forces, options.magnitudes, successes, undisturbed, run)
     run.result("nonfinite_environments", nonfinite, "1")
     if options.video:
-        from dexsim.drawing import renderer as rendering
+        from dexsim.drawing.video import record
 
         path = run.path / "video.mp4"
         logger.info("recording %s: a minute or two where the vendor's meshes are installed", path)
         filmed = make_env(sections, 1, options.seed)
-        rendering.record(filmed, policy, path, filmed.task.episode_s, width=480, height=360)
+        record(filmed, policy, path, filmed.task.episode_s, width=480, height=360)
     return episodes
 
 

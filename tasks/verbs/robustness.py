@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dexsim.env.perturbation import PerturbationSettings
-from dexsim.runs import RunFolder, atomic_path, wilson
+from dexsim.files import atomic_path
+from dexsim.runs import RunFolder, wilson
 
 
 class Point(NamedTuple):

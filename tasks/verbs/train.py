@@ -17,10 +17,11 @@ import dexsim
 import tasks
 from dexsim import settings
 from dexsim.errors import UserError, require
+from dexsim.files import atomic_write
 from dexsim.rl import checkpoint as checkpoints
 from dexsim.rl.ppo import PpoSettings
 from dexsim.robots import with_content
-from dexsim.runs import RunFolder, atomic_write, wilson
+from dexsim.runs import RunFolder, wilson
 
 if TYPE_CHECKING:
     from dexsim.rl.agent import PpoAgent

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from dexsim import runs
+from dexsim import files, runs
 from dexsim.errors import UserError
 
 
@@ -90,7 +90,7 @@ def test_an_atomic_write_replaces_and_leaves_nothing_else(tmp_path: Path):
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path):
     target = tmp_path / "file.npy"
     runs.atomic_write(target, "old")
-    with pytest.raises(RuntimeError), runs.atomic_path(target) as temporary:
+    with pytest.raises(RuntimeError), files.atomic_path(target) as temporary:
         assert temporary.parent == tmp_path
         assert temporary.suffix == ".npy"
         temporary.write_text("half")
@@ -106,7 +106,7 @@ def test_only_what_a_killed_write_left_is_stale(tmp_path: Path):
     kept = {"last.pt", f".last.{os.getpid()}.tmp.pt", ".notes.tmp.txt", f"last.{dead.pid}.tmp.pt", f".{dead.pid}.pt"}
     for name in stale | kept:
         (tmp_path / name).touch()
-    runs.remove_stale(tmp_path)
+    files.remove_stale(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == kept
 
 

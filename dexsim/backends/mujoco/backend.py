@@ -15,7 +15,7 @@ from dexsim.backends.base import InitialState, Rollout, SimState
 from dexsim.backends.mujoco.model import build_spec
 from dexsim.backends.mujoco.object_fields import ObjectGeoms
 from dexsim.backends.mujoco.robot_fields import RobotFields, set_friction
-from dexsim.robots.constants import constants
+from dexsim.robots.constants import check, constants
 from dexsim.rotations import quat_rotate
 from dexsim.scene import Scene
 
@@ -204,7 +204,7 @@ class MujocoBackend:
 
     def set_parameters(self, env_ids: Tensor, values: Mapping[str, Tensor]) -> None:
         """See `Backend`."""
-        parameters.check(values)
+        check(values, parameters.PARAMETERS)
         ids = env_ids.numpy()
         for name, value in values.items():
             if name not in self.values:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dexsim.backends.mujoco.discrete import discrete_armature, engine_delay
-from dexsim.robots.meshes import add_meshes
+from dexsim.robots.meshes import visuals
 from dexsim.robots.spec import Joint, Link, Primitive, RobotSpec, Vec3
 from dexsim.rotations import quat_from_rpy
 
@@ -89,7 +89,7 @@ def add_robot(spec: Any, robot: RobotSpec, meshes: Path | None = None) -> None:
     _exclude_neighbours(spec, robot)
     if meshes is not None:
         _hide_primitives(spec, robot)
-        add_meshes(spec, robot, meshes, VISUAL_GROUP)
+        _add_meshes(spec, robot, meshes, VISUAL_GROUP)
 
 
 def _hide_primitives(spec: Any, robot: RobotSpec) -> None:
@@ -183,3 +183,18 @@ def _exclude_neighbours(spec: Any, robot: RobotSpec) -> None:
     """A palm lies two wrist joints from its own forearm: adjacent for contact, its fingers are not."""
     for palm in robot.palms:
         spec.add_exclude(bodyname1=palm.link, bodyname2=f"{palm.side}_hand_yaw_link")
+
+
+def _add_meshes(spec: Any, robot: RobotSpec, folder: Path, group: int) -> None:
+    """Add a robot's meshes to the bodies of the same names of an `mujoco.MjSpec`, massless and touching nothing."""
+    import mujoco
+
+    bodies = {body.name: body for body in spec.bodies}
+    for i, visual in enumerate(v for v in visuals(robot, folder) if v.link in bodies):
+        name = f"{visual.link}_mesh_{i}"
+        # A shell's inertia is defined for meshes that are not watertight, too; the geom weighs nothing anyway.
+        spec.add_mesh(name=name, file=str(visual.file), inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL)
+        bodies[visual.link].add_geom(
+            name=name, type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, pos=visual.position, quat=visual.quat,
+            contype=0, conaffinity=0, mass=0.0, group=group, rgba=visual.rgba,
+        )  # fmt: skip

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dexsim.backends import Backend, BackendSettings, InitialState, SimState, make_backend
+from dexsim.backends import Backend, BackendSettings, InitialState, SimState
+from dexsim.backends.make import make_backend
 from dexsim.robots import load
 from dexsim.rotations import quat_from_yaw
 from dexsim.scene import ContactPair, ObjectSpec, Scene, Table

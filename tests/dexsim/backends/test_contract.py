@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from dexsim import parameters
-from dexsim.backends import BackendSettings, InitialState, make_backend
+from dexsim.backends import BackendSettings, InitialState
+from dexsim.backends.make import make_backend
 from dexsim.errors import UserError
 from dexsim.robots import ROBOTS, constants, load
 from dexsim.scene import ObjectSpec, Scene, Table

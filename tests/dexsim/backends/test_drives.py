@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from dexsim.backends import BackendSettings, make_backend
+from dexsim.backends import BackendSettings
+from dexsim.backends.make import make_backend
 from dexsim.errors import UserError
 from dexsim.robots import RobotSpec, constants, with_constants
 from dexsim.scene import Scene

@@ -8,8 +8,10 @@ import torch
 
 from dexsim.backends import InitialState
 from dexsim.backends.mujoco.backend import MujocoBackend
-from dexsim.drawing.renderer import RayRenderer, record, save_png, tile
-from dexsim.drawing.shading import Camera, Segment, Sphere, View, draw_segments, draw_spheres
+from dexsim.cameras.pinhole import Camera, View
+from dexsim.drawing.marks import Segment, Sphere, draw_segments, draw_spheres
+from dexsim.drawing.renderer import RayRenderer, save_png
+from dexsim.drawing.video import record, tile
 from dexsim.errors import UserError
 from dexsim.robots import ROBOTS, load
 from dexsim.robots.meshes import PACKAGE, find_meshes, require_meshes, visuals

@@ -12,8 +12,9 @@ from dexsim import settings
 from dexsim.env.draws import EpisodeDraws
 from dexsim.env.randomization import RandomForce, RandomizationSettings, draw_parameters
 from dexsim.errors import UserError
-from dexsim.parameters import EPISODE, Choices, check, nominal
+from dexsim.parameters import EPISODE, PARAMETERS, Choices, nominal
 from dexsim.robots import load
+from dexsim.robots.constants import check
 from dexsim.scene import ObjectSpec, Scene
 from tests.simulated import PAPER
 
@@ -95,7 +96,7 @@ def test_each_object_draws_its_own_and_paper_values_are_within_bounds() -> None:
         "object_size": 6, "object_choice": 2,
     }  # fmt: skip
     assert set(values) == set(EPISODE)
-    check(values)
+    check(values, PARAMETERS)
     for name in ("object_mass", "object_friction"):
         assert abs(float(torch.corrcoef(values[name].T)[0, 1])) < 0.2, name
     scale = values["object_size"] / nominal(SCENE)["object_size"]
@@ -106,7 +107,10 @@ def test_each_object_draws_its_own_and_paper_values_are_within_bounds() -> None:
 def test_scaled_out_of_bounds_is_refused() -> None:
     wide = build(stiffness_scale=[100.0, 100.0])
     with pytest.raises(UserError, match=r"joint_stiffness from .* to \d+; allowed: 0.01 to 2000 N m/rad"):
-        check(draw_parameters(wide, nominal(SCENE), EpisodeDraws(0, torch.arange(1), torch.zeros(1)), Choices(SCENE)))
+        check(
+            draw_parameters(wide, nominal(SCENE), EpisodeDraws(0, torch.arange(1), torch.zeros(1)), Choices(SCENE)),
+            PARAMETERS,
+        )
 
 
 @pytest.mark.parametrize("dt", [0.1, 0.2])

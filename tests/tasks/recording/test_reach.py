@@ -19,9 +19,10 @@ from dexsim.errors import UserError
 from dexsim.paths import assets_dir
 from dexsim.robots import ROBOTS, RobotSpec, load
 from dexsim.scene import ObjectSpec, Scene
-from tasks.banks import FIELDS, Bank, StartStates, load_bank, save_bank
+from tasks.banks import FIELDS, Bank, load_bank, save_bank
 from tasks.recording import reach as initial_states
 from tasks.recording.reach import BOX_BANKS, BOX_CENTRE, TOLERANCE, beside_box
+from tasks.starts import StartStates
 
 
 @pytest.fixture(params=ROBOTS)
