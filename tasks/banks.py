@@ -22,13 +22,11 @@ from dexsim.errors import UserError, require
 from dexsim.files import atomic_path
 from dexsim.paths import assets_dir
 from dexsim.robots import RobotSpec
-from dexsim.robots.spec import SIDES
 
 BANK_VERSION = 3
 INITS = ("bank", "default")
-# Joints that are not at zero while an arm waits, rad.
-REST_SHOULDERS = {"left_shoulder_roll_joint": 0.5, "right_shoulder_roll_joint": -0.5}
-REST_ELBOW = -1.4
+# The posture of a robot that waits, hands beside its work, and the role of the joints that bend its elbows.
+REST, ELBOW = "rest", "elbow_pitch"
 FIELDS = ("joint_position", "joint_target", "object_pose", "object_size", "stage")
 
 
@@ -119,7 +117,7 @@ def _check(bank: Bank, robot: RobotSpec, what: str) -> None:
         raise UserError(f"{what}: none of its {count} states is of the first stage, which an evaluation starts from")
 
 
-def initial_bank(init: str, name: str, robot: RobotSpec, task: str, elbow: float = REST_ELBOW) -> Bank:
+def initial_bank(init: str, name: str, robot: RobotSpec, task: str, elbow: float | None = None) -> Bank:
     """The bank that episodes start from: as recorded, or, for comparison, only its objects (Table 2).
 
     Args:
@@ -127,7 +125,8 @@ def initial_bank(init: str, name: str, robot: RobotSpec, task: str, elbow: float
         name: of the bank.
         robot: the robot.
         task: name of the task.
-        elbow: how far elbows are bent at rest, rad: more for what stands where the hands would be.
+        elbow: how far elbows are bent at rest, rad: more for what stands where the hands would be; None for as far as
+            the robot's posture of that name has them.
     """
     require(init in INITS, "task.init", init, f"one of {', '.join(INITS)}")
     bank = load_bank(name, robot, task)
@@ -138,12 +137,11 @@ def initial_bank(init: str, name: str, robot: RobotSpec, task: str, elbow: float
     return replace(resting, object_size=bank.object_size[bank.stage == 0])
 
 
-def rest_position(robot: RobotSpec, elbow: float = REST_ELBOW) -> np.ndarray:
+def rest_position(robot: RobotSpec, elbow: float | None = None) -> np.ndarray:
     """Commanded joint positions (26,) in rad of a robot that waits: elbows bent, open hands beside its work."""
-    joints = np.array(robot.open_position) * robot.is_hand
-    elbows = {f"{side}_elbow_pitch_joint": elbow for side in SIDES}
-    for name, angle in {**REST_SHOULDERS, **elbows}.items():
-        joints[robot.commands.index(name)] = angle
+    joints = robot.posture(REST)
+    if elbow is not None:
+        joints[[robot.joint(name).role == ELBOW for name in robot.commands]] = elbow
     return joints
 
 

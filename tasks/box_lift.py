@@ -17,7 +17,7 @@ from dexsim.env.world import World
 from dexsim.errors import require, unknown
 from dexsim.parameters import PARAMETERS
 from dexsim.robots import RobotSpec
-from dexsim.robots.gr1t2 import CONTACT_FINGERS
+from dexsim.robots.spec import SIDES
 from dexsim.rotations import quat_rotate, tilt_cosine
 from dexsim.scene import ContactPair, ObjectSpec, Scene, Table
 from tasks import markers, rewards
@@ -134,8 +134,7 @@ class BoxLift:
         self.settings, self.robot = settings, robot
         self.episode_s, self.hold_s = settings.episode_s, settings.hold_s
         self._markers = markers.box_markers(settings.placement)
-        tips = [tip.name for tip in robot.fingertips]
-        self._tips = tuple([tips.index(f"{side}_{finger}") for finger in CONTACT_FINGERS] for side in ("left", "right"))
+        self._tips = tuple(robot.contact_tips(side) for side in SIDES)
         self._upright = float(torch.cos(torch.deg2rad(torch.tensor(settings.success_tilt_deg))))
         self.rewards: Mapping[str, tuple[float, Term]] = self._rewards()
         if settings.goal_height[0] < settings.goal_height[1]:

@@ -116,7 +116,7 @@ class GraspAndReach:
     def __init__(self, settings: GraspAndReachSettings, robot: RobotSpec) -> None:
         self.settings, self.robot = settings, robot
         self.episode_s, self.hold_s = settings.episode_s, settings.hold_s
-        self.joints: tuple[str, ...] | None = tuple(name for name in robot.commands if _is_right(name))
+        self.joints: tuple[str, ...] | None = tuple(n for n in robot.commands if robot.joint(n).side == "right")
         self._objects = objects.expand(settings.objects)
         self._hand = HandTerms(robot, self._objects)
         self.rewards: Mapping[str, tuple[float, Term]] = self._rewards()
@@ -203,7 +203,3 @@ class GraspAndReach:
             "action": lambda world: world.action.square().mean(dim=1),
         }
         return rewards.weighted(terms, s.weights)
-
-
-def _is_right(name: str) -> bool:
-    return name.startswith(("right", "R_"))

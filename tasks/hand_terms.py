@@ -14,7 +14,6 @@ from torch import Tensor
 from dexsim.control.symmetry import VECTOR
 from dexsim.env.world import World
 from dexsim.robots import RobotSpec
-from dexsim.robots.gr1t2 import CONTACT_FINGERS
 from dexsim.rotations import quat_rotate
 from dexsim.scene import ContactPair, ObjectSpec
 from tasks import markers, rewards
@@ -38,9 +37,7 @@ class HandTerms:
         right = torch.tensor([[math.cos(a), math.sin(a), 0.0] for a in MARKER_ANGLES], dtype=torch.float64)
         self._directions = torch.stack([right, right * torch.tensor(VECTOR, dtype=torch.float64)])
         self._is_round = torch.tensor([item.shape in _ROUND for item in things])
-        tips = [tip.name for tip in robot.fingertips]
-        by_side = [[tips.index(f"{side}_{finger}") for finger in CONTACT_FINGERS] for side in ("right", "left")]
-        self._tips = torch.tensor(by_side)
+        self._tips = torch.tensor([robot.contact_tips(side) for side in ("right", "left")])
 
     def markers(self, world: World, left: Tensor, height: float = 0.0) -> Tensor:
         """Where the fingers should close, (N, 3, 3) m: from the object's front to its far side.

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dexsim.errors import UserError
 from dexsim.robots import RobotSpec
 
 Entries = list[tuple[int, float]]  # for each value of the image: where it comes from, and its sign
@@ -22,10 +23,10 @@ VECTOR, AXIAL, QUATERNION = (1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, -1.0, 1.0
 class Mirror:
     """Turns a batch of vectors (..., k) into their mirror image; its own inverse."""
 
-    def __init__(self, entries: Sequence[tuple[int, float]]) -> None:
-        """`entries`: for each value of the image its source's index and sign."""
-        self._index = torch.tensor([index for index, _ in entries])
-        self._sign = torch.tensor([sign for _, sign in entries])
+    def __init__(self, entries: Sequence[tuple[int, float]], device: torch.device | str = "cpu") -> None:
+        """`entries`: for each value of the image its source's index and sign; `device`: where the values are."""
+        self._index = torch.tensor([index for index, _ in entries], device=device)
+        self._sign = torch.tensor([sign for _, sign in entries], device=device)
 
     def __call__(self, values: Tensor) -> Tensor:
         """The mirror image."""
@@ -33,27 +34,28 @@ class Mirror:
 
 
 def mirror_commands(robot: RobotSpec) -> Entries:
-    """Of normalized joint positions and of actions in canonical order.
-
-    Arm joints about x and z turn the other way on the other side, those about y the same way. Hand joints are
-    normalized from open to closed, or have the same range on both sides: they only change sides.
-    """
-    entries: Entries = []
-    for name in robot.commands:
-        other = _other_side(name)
-        turned = name.startswith(("left", "right")) and abs(robot.joint(name).axis[1]) < 0.5
-        entries.append((robot.commands.index(other), -1.0 if turned else 1.0))
-    return entries
+    """Of joint positions in canonical order, in rad or as fractions of their range; `RobotSpec.mirror` as entries."""
+    if robot.mirror is None:
+        raise UserError(f"robot {robot.name!r} has joints on one side only: no two-sided or symmetric task can be its")
+    return list(zip(robot.mirror.index, robot.mirror.sign, strict=True))
 
 
-def mirrors(robot: RobotSpec, obs: dict[str, slice], states: dict[str, slice]) -> dict[str, Mirror]:
-    """Mirror images of "obs" and "states", laid out so, of "commands" (26 joint positions, rad too) and "actions"."""
-    commands = Mirror(mirror_commands(robot))
-    groups = {"obs": mirror_group(obs, robot), "states": mirror_group(states, robot)}
-    return {**groups, "commands": commands, "actions": commands}
+def mirror_actions(robot: RobotSpec) -> Entries:
+    """Of actions in canonical order: hand joints, which they take from open to closed, only change sides."""
+    is_hand = robot.is_hand.tolist()
+    return [(i, 1.0 if hand else sign) for hand, (i, sign) in zip(is_hand, mirror_commands(robot), strict=True)]
 
 
-def mirror_group(layout: dict[str, slice], robot: RobotSpec) -> Mirror:
+def mirrors(
+    robot: RobotSpec, obs: dict[str, slice], states: dict[str, slice], device: torch.device | str = "cpu"
+) -> dict[str, Mirror]:
+    """Mirror images of "obs" and "states", laid out so, of "commands" (26 joint positions, rad) and "actions"."""
+    groups = {"obs": mirror_group(obs, robot, device), "states": mirror_group(states, robot, device)}
+    commands, actions = (Mirror(entries, device) for entries in (mirror_commands(robot), mirror_actions(robot)))
+    return {**groups, "commands": commands, "actions": actions}
+
+
+def mirror_group(layout: dict[str, slice], robot: RobotSpec, device: torch.device | str = "cpu") -> Mirror:
     """Of an observation group laid out by `dexsim.control.observations.layout`."""
     size = max(s.stop for s in layout.values())
     entries: Entries = [(i, 1.0) for i in range(size)]
@@ -61,16 +63,11 @@ def mirror_group(layout: dict[str, slice], robot: RobotSpec) -> Mirror:
     for name, where in layout.items():
         for i, (source, sign) in enumerate(parts.get(name, [])):
             entries[where.start + i] = (where.start + source, sign)
-    return Mirror(entries)
+    return Mirror(entries, device)
 
 
 def _parts(robot: RobotSpec) -> dict[str, Entries]:
     """Entries of each observation term; what is not listed is its own mirror image."""
-    tips = [tip.name for tip in robot.fingertips]
-    fingertips: Entries = []
-    for name in tips:
-        start = 3 * tips.index(_other_side(name))
-        fingertips += [(start + i, sign) for i, sign in enumerate(VECTOR)]
     return {
         "joint_position": mirror_commands(robot),
         "joint_velocity": mirror_commands(robot),
@@ -78,12 +75,7 @@ def _parts(robot: RobotSpec) -> dict[str, Entries]:
         "goal": list(enumerate(VECTOR)),
         "object_orientation": list(enumerate(QUATERNION)),
         "object_velocity": [*enumerate(VECTOR), *((3 + i, sign) for i, sign in enumerate(AXIAL))],
-        "fingertip_position": fingertips,
+        "fingertip_position": [
+            (3 * source + i, sign) for source in robot.fingertip_mirror for i, sign in enumerate(VECTOR)
+        ],
     }
-
-
-def _other_side(name: str) -> str:
-    for ours, theirs in (("left", "right"), ("right", "left"), ("L_", "R_"), ("R_", "L_")):
-        if name.startswith(ours):
-            return theirs + name[len(ours) :]
-    raise ValueError(f"{name!r} belongs to no side")

@@ -1,9 +1,9 @@
-"""Robot descriptions: the only place that knows a joint name."""
+"""Robots as data: read from descriptions in `assets/robots`, the only place that knows a joint's name."""
 
 from __future__ import annotations
 
 from dexsim.robots.constants import constants, labels, with_constants
-from dexsim.robots.gr1t2 import ROBOTS, RobotSettings, load, load_robot, with_content
+from dexsim.robots.settings import ROBOTS, RobotSettings, load, load_robot, with_content
 from dexsim.robots.spec import Coupling, Fingertip, Joint, Link, Palm, Primitive, RobotSpec, find_palm
 
 __all__ = [

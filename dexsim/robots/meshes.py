@@ -18,8 +18,6 @@ from dexsim.robots.spec import Quat, RobotSpec, Vec3
 from dexsim.rotations import quat_from_rpy
 
 PACKAGE = "fourier_robot_descriptions"
-# Robot -> its file in the package's folder of URDFs.
-URDFS = {"gr1t2": "gr1t2_fourier_hand_6dof.urdf", "gr1t2_inspire": "gr1t2_inspire_hand.urdf"}
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,10 @@ def require_meshes() -> Path:
 
 
 def urdf_path(robot: RobotSpec, folder: Path) -> Path:
-    """The vendor's URDF of a robot, with its hands."""
-    return folder / "urdf" / URDFS[robot.name]
+    """The vendor's URDF of a robot, with its hands; raises UserError where it has none."""
+    if not robot.urdf:
+        raise UserError(f"robot {robot.name!r} has no meshes to draw: its description names no urdf")
+    return folder / "urdf" / robot.urdf
 
 
 def visuals(robot: RobotSpec, folder: Path) -> tuple[Visual, ...]:
@@ -62,7 +62,7 @@ def visuals(robot: RobotSpec, folder: Path) -> tuple[Visual, ...]:
         folder: `find_meshes()`.
     """
     path = urdf_path(robot, folder)
-    links = {"base_link", *(joint.child for joint in robot.joints)}
+    links = {robot.root, *(joint.child for joint in robot.joints)}
     root = ElementTree.parse(path).getroot()
     elements = ((link.get("name", ""), visual) for link in root.findall("link") for visual in link.findall("visual"))
     # Fingertip frames are drawn as small balls, which we leave out.

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from dexsim.errors import UserError
+from dexsim.errors import UserError, unknown
 from dexsim.robots.tables import check_same
 
 Vec3 = tuple[float, float, float]
 Quat = tuple[float, float, float, float]
 SIDES = ("left", "right")
+PARTS = ("arm", "hand")
+REGIONS = ("torso", "arm", "forearm", "hand")
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Link:
 
     `gravity_compensation` is the share of its weight that the drives take off by themselves. `origin` shifts its mass,
     shapes and fingertips within its joint's frame, m; the joints below stay where they are. `inertia_factor` is what
-    `inertia` has been scaled by besides the mass.
+    `inertia` has been scaled by besides the mass. `side`, `part`, `finger` and `role` are as of a `Joint`.
     """
 
     name: str
@@ -57,6 +59,10 @@ class Link:
     gravity_compensation: float = 0.0
     origin: Vec3 = (0.0, 0.0, 0.0)
     inertia_factor: float = 1.0
+    side: str = ""
+    part: str = ""
+    finger: str = ""
+    role: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,10 @@ class Joint:
         delay: time from sending a target to the drive's receiving it, s.
         lag: time constant of the first-order filter through which the drive then follows it, s.
         bias: what its encoder reads at position zero, rad. The drive regulates the true position.
+        side: "left", "right" or "" for the trunk.
+        part: "arm", "hand" or "" for trunk and head.
+        finger: of a hand, such as "thumb"; "" for none.
+        role: what it is within its finger or arm, such as "elbow_pitch"; the same for the partner on the other side.
     """
 
     name: str
@@ -96,6 +106,10 @@ class Joint:
     delay: float = 0.0
     lag: float = 0.0
     bias: float = 0.0
+    side: str = ""
+    part: str = ""
+    finger: str = ""
+    role: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,12 +124,14 @@ class Coupling:
 
 @dataclass(frozen=True)
 class Fingertip:
-    """A point on a finger's last link: position in the link's frame in m."""
+    """A point on a finger's last link: position in the link's frame in m; whether it is to touch what a hand grasps."""
 
     name: str
     side: str
     link: str
     position: Vec3
+    finger: str
+    contact: bool = True
 
 
 @dataclass(frozen=True)
@@ -130,8 +146,34 @@ class Palm:
 
 
 @dataclass(frozen=True)
+class Posture:
+    """Angles of some commanded joints by name, rad."""
+
+    name: str
+    joints: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class JointMirror:
+    """The mirror image of commanded joint positions in rad: image = sign * position[index].
+
+    Attributes:
+        index: which command each one's image comes from.
+        sign: of each, 1.0 or -1.0.
+    """
+
+    index: tuple[int, ...]
+    sign: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class RobotSpec:
-    """A whole robot. `commands` is the canonical order of the joints that take a target (26 for the GR1)."""
+    """A whole robot. `commands` is the canonical order of the joints that take a target (26 for the GR1).
+
+    `urdf` is the file in the vendor's package that its meshes are drawn from, "" for none. `mirror` and
+    `fingertip_mirror`, the index of each fingertip's image, come from `dexsim.robots.mirror`; a robot with one arm has
+    none.
+    """
 
     name: str
     hand: str
@@ -143,10 +185,18 @@ class RobotSpec:
     palms: tuple[Palm, ...]
     open_position: tuple[float, ...]
     closed_position: tuple[float, ...]
+    postures: tuple[Posture, ...] = ()
+    urdf: str = ""
+    mirror: JointMirror | None = None
+    fingertip_mirror: tuple[int, ...] = ()
 
     @cached_property
     def _joint_by_name(self) -> dict[str, Joint]:
         return {joint.name: joint for joint in self.joints}
+
+    @cached_property
+    def _link_by_name(self) -> dict[str, Link]:
+        return {link.name: link for link in self.links}
 
     @cached_property
     def moving_joints(self) -> tuple[Joint, ...]:
@@ -177,8 +227,19 @@ class RobotSpec:
     @cached_property
     def is_hand(self) -> np.ndarray:
         """(num_commands,) whether a command belongs to a hand (those are normalized 0 open .. 1 closed)."""
-        arms = {name for side in SIDES for name in self.arm_joints(side)}
-        return np.array([name not in arms for name in self.commands])
+        return np.array([self.joint(name).part == "hand" for name in self.commands])
+
+    @cached_property
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """Commanded joints of each part, such as "left_arm", in canonical order."""
+        names = {name: self.part_of(name) for name in self.commands}
+        return {part: tuple(n for n, own in names.items() if own == part) for part in dict.fromkeys(names.values())}
+
+    @cached_property
+    def root(self) -> str:
+        """The link that all others hang from."""
+        children = {joint.child for joint in self.joints}
+        return next(joint.parent for joint in self.joints if joint.parent not in children)
 
     @cached_property
     def moving_links(self) -> tuple[Link, ...]:
@@ -205,9 +266,51 @@ class RobotSpec:
             raise UserError(f"robot {self.name!r} has no joint {name!r}")
         return self._joint_by_name[name]
 
+    def link(self, name: str) -> Link:
+        """The link of that name; raises UserError where there is none."""
+        if name not in self._link_by_name:
+            raise UserError(f"robot {self.name!r} has no link {name!r}")
+        return self._link_by_name[name]
+
+    def part_of(self, joint: str) -> str:
+        """Side and part of a joint, such as "left_arm"; "" for the trunk."""
+        each = self.joint(joint)
+        return "_".join(word for word in (each.side, each.part) if word)
+
+    def of_side(self, side: str) -> np.ndarray:
+        """(num_commands,) whether a command is of that side."""
+        return np.array([self.joint(name).side == side for name in self.commands])
+
     def arm_joints(self, side: str) -> list[str]:
-        """Names of the 7 arm joints of a side, shoulder to wrist."""
-        return [name for name in self.commands if name.startswith(side)]
+        """Names of the arm joints of a side, shoulder to wrist."""
+        return list(self.parts.get(f"{side}_arm", ()))
+
+    def contact_tips(self, side: str) -> list[int]:
+        """Indices of a side's fingertips that are to touch what it grasps; raises UserError where there are none."""
+        found = [i for i, tip in enumerate(self.fingertips) if tip.side == side and tip.contact]
+        if not found:
+            raise UserError(f"robot {self.name!r} has no {side} hand with fingertips")
+        return found
+
+    def posture(self, name: str) -> np.ndarray:
+        """(num_commands,) rad: a named posture; what it leaves out is at zero, hands open."""
+        found = next((posture for posture in self.postures if posture.name == name), None)
+        if found is None:
+            known = [posture.name for posture in self.postures]
+            raise unknown(f"robot {self.name!r} has no posture {name!r}", name, known)
+        position = np.where(self.is_hand, self.open_position, 0.0)
+        for joint, angle in found.joints:
+            position[self.commands.index(joint)] = angle
+        return position
+
+    def shaped_above(self, link: str) -> str:
+        """The nearest link with a shape that a link hangs from, the root where none has."""
+        parent = {joint.child: joint.parent for joint in self.joints}
+        shaped = {each.name for each in self.links if each.primitives}
+        above = parent[link]
+        while above in parent and above not in shaped:
+            above = parent[above]
+        return above
 
     def expand_coupled(self, commands: np.ndarray) -> np.ndarray:
         """Positions of all moving joints from those of the commanded ones, (..., commands) -> (..., joints), rad."""
@@ -241,8 +344,11 @@ class RobotSpec:
 
 
 def find_palm(robot: RobotSpec, side: str) -> Palm:
-    """The palm of a side."""
-    return next(palm for palm in robot.palms if palm.side == side)
+    """The palm of a side; raises UserError where there is none."""
+    found = next((palm for palm in robot.palms if palm.side == side), None)
+    if found is None:
+        raise UserError(f"robot {robot.name!r} has no {side} palm")
+    return found
 
 
 def optional_side(name: str) -> str | None:

@@ -55,9 +55,8 @@ class HandoverPlay:
         self._reacher = Reacher(session.robot)
         self._stage = {name: i for i, name in enumerate(session.stages)}
         self._image = Mirror(mirror_commands(session.robot))
-        names = session.robot.commands
-        self._left_arm = np.array([name.startswith("left") for name in names])
-        self._left_hand = np.array([name.startswith("L_") for name in names])
+        left, is_hand = session.robot.of_side("left"), session.robot.is_hand
+        self._left_arm, self._left_hand = left & ~is_hand, left & is_hand
 
     def play(self) -> str:
         """Play one handover from a new start; return the stage it came to, its states stored."""

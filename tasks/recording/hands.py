@@ -6,7 +6,7 @@ import numpy as np
 
 from dexsim.errors import require
 from dexsim.robots import RobotSpec
-from dexsim.robots.spec import SIDES, optional_side
+from dexsim.robots.spec import SIDES
 from dexsim.scene import Scene
 
 ARM_SPEED = 1.2  # rad/s
@@ -41,7 +41,7 @@ class Hands:
         speeds = {name: ARM_SPEED for side in SIDES for name in robot.arm_joints(side)}
         self._limits = [mink.ConfigurationLimit(model), mink.VelocityLimit(model, speeds)]
         self._open, self._closed = np.array(robot.open_position), np.array(robot.closed_position)
-        self._of_hand = {side: robot.is_hand & _of_side(robot, side) for side in SIDES}
+        self._of_hand = {side: robot.is_hand & robot.of_side(side) for side in SIDES}
         self.target = self._open.copy()
         self._amount: dict[str, float | None] = {side: None for side in SIDES}
 
@@ -135,7 +135,3 @@ class Hands:
 def _checked(side: str) -> str:
     require(side in SIDES, "side", side, f"one of {', '.join(SIDES)}")
     return side
-
-
-def _of_side(robot: RobotSpec, side: str) -> np.ndarray:
-    return np.array([optional_side(name) == side for name in robot.commands])

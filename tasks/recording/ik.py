@@ -10,7 +10,6 @@ import numpy as np
 from dexsim.robots import RobotSpec
 from dexsim.scene import Scene
 
-ELBOW_BENT = -1.2
 FINGER_CURL = (0.0, 0.15)
 
 
@@ -61,10 +60,6 @@ def facing(normal: np.ndarray, fingers: np.ndarray, turn: np.ndarray) -> Any:
 
 
 def posture(robot: RobotSpec, rng: np.random.Generator) -> np.ndarray:
-    """(26,) rad: elbows bent, fingers slightly curled."""
+    """(26,) rad: as the robot reaches, elbows bent, fingers slightly curled."""
     opened, closed = np.array(robot.open_position), np.array(robot.closed_position)
-    joints = np.where(robot.is_hand, opened + rng.uniform(*FINGER_CURL) * (closed - opened), 0.0)
-    for i, name in enumerate(robot.commands):
-        if "elbow" in name:
-            joints[i] = ELBOW_BENT
-    return joints
+    return np.where(robot.is_hand, opened + rng.uniform(*FINGER_CURL) * (closed - opened), robot.posture("reach"))

@@ -52,12 +52,12 @@ def add_robot(spec: Any, robot: RobotSpec, meshes: Path | None = None) -> None:
         spec: the MjSpec to add to.
         robot: the robot.
         meshes: the vendor's folder (`dexsim.robots.meshes.find_meshes`), to draw its meshes and hide the collision
-            primitives; None to draw the primitives.
+            primitives; None, and a robot that has no meshes, to draw the primitives.
     """
     import mujoco
 
     links = {link.name: link for link in robot.links}
-    bodies = {"base_link": _add_link(spec.worldbody, links["base_link"])}
+    bodies = {robot.root: _add_link(spec.worldbody, robot.link(robot.root))}
     moving = set(robot.joint_names)
     parents = {joint.parent for joint in robot.joints}
     for joint in robot.joints:
@@ -87,7 +87,7 @@ def add_robot(spec: Any, robot: RobotSpec, meshes: Path | None = None) -> None:
     _add_drives(spec, robot)
     _add_couplings(spec, robot)
     _exclude_neighbours(spec, robot)
-    if meshes is not None:
+    if meshes is not None and robot.urdf:
         _hide_primitives(spec, robot)
         _add_meshes(spec, robot, meshes, VISUAL_GROUP)
 
@@ -182,7 +182,7 @@ def _add_couplings(spec: Any, robot: RobotSpec) -> None:
 def _exclude_neighbours(spec: Any, robot: RobotSpec) -> None:
     """A palm lies two wrist joints from its own forearm: adjacent for contact, its fingers are not."""
     for palm in robot.palms:
-        spec.add_exclude(bodyname1=palm.link, bodyname2=f"{palm.side}_hand_yaw_link")
+        spec.add_exclude(bodyname1=palm.link, bodyname2=robot.shaped_above(palm.link))
 
 
 def _add_meshes(spec: Any, robot: RobotSpec, folder: Path, group: int) -> None:

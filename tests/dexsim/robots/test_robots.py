@@ -121,9 +121,8 @@ def test_commands_are_in_the_order_of_a_log(robot):
 
 
 def test_limits_efforts_and_speeds_are_the_vendors(robot):
-    data = json.loads((assets_dir() / "robots" / "gr1t2.json").read_text())
-    hands = "inspire_hands" if robot.hand == "inspire" else "upper_body_and_fourier_hands"
-    listed = {j["name"]: j for j in data["upper_body_and_fourier_hands"]["joints"] + data[hands]["joints"]}
+    files = [json.loads((assets_dir() / "robots" / f"{name}.json").read_text()) for name in ("gr1t2", robot.name)]
+    listed = {joint["name"]: joint for file in files for joint in file["joints"]}
     for joint in robot.moving_joints:
         values = listed[joint.name]
         assert joint.limits == tuple(values["range_rad"])
