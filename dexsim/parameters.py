@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ HAND_FRICTION = 1.0
 ROUND = {"cylinder": (0, 0, 2), "sphere": (0, 0, 0)}
 
 
-def nominal(scene: Scene) -> dict[str, Tensor]:
+def nominal(scene: Scene, device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """Nominal value of every parameter of an episode, float64, (k,) each; object_size is (K * 3,)."""
     robot = constants(scene.robot)
     values = {
@@ -44,7 +44,7 @@ def nominal(scene: Scene) -> dict[str, Tensor]:
         "object_size": [extent for item in scene.objects for extent in item.size],
         "object_choice": [0.0 for _ in scene.objects],
     }
-    return {name: torch.tensor(values[name], dtype=torch.float64) for name in EPISODE}
+    return {name: torch.tensor(values[name], dtype=torch.float64, device=device) for name in EPISODE}
 
 
 class Choices:
@@ -52,35 +52,39 @@ class Choices:
 
     Args:
         scene: the scene.
+        device: where the tensors are.
     """
 
-    def __init__(self, scene: Scene) -> None:
-        """See the class."""
+    def __init__(self, scene: Scene, device: torch.device | str = "cpu") -> None:
         self.counts = [len(item.choices) for item in scene.objects]
         self.any = any(count > 1 for count in self.counts)
         fill = [item.choices + (item,) * (max(self.counts) - len(item.choices)) for item in scene.objects]
+
+        def table(rows: list[list[Any]], dtype: torch.dtype | None = None) -> Tensor:
+            return torch.tensor(rows, dtype=dtype, device=device)
+
         self._tables = {
-            "object_mass": torch.tensor([[c.mass for c in row] for row in fill], dtype=torch.float64),
-            "object_friction": torch.tensor([[c.friction for c in row] for row in fill], dtype=torch.float64),
-            "object_size": torch.tensor([[c.size for c in row] for row in fill], dtype=torch.float64),
+            "object_mass": table([[c.mass for c in row] for row in fill], torch.float64),
+            "object_friction": table([[c.friction for c in row] for row in fill], torch.float64),
+            "object_size": table([[c.size for c in row] for row in fill], torch.float64),
         }
-        self._fixed = torch.tensor([[c.shape == "mesh" for c in row] for row in fill])
+        self._fixed = table([[c.shape == "mesh" for c in row] for row in fill])
         # The axis whose scale each extent follows: round shapes stay round.
-        self._axes = torch.tensor([[ROUND.get(c.shape, (0, 1, 2)) for c in row] for row in fill])
+        self._axes = table([[ROUND.get(c.shape, (0, 1, 2)) for c in row] for row in fill])
+        self._item = torch.arange(len(self.counts), device=device)
 
     def values(self, choice: Tensor) -> dict[str, Tensor]:
         """Nominal parameters (n, k) of the objects that were chosen, (n, K) int64."""
-        item = torch.arange(len(self.counts))
-        values = {name: table[item, choice].flatten(1) for name, table in self._tables.items()}
+        values = {name: table[self._item, choice].flatten(1) for name, table in self._tables.items()}
         return {**values, "object_choice": choice.to(torch.float64)}
 
-    def fit_scale(self, scale: Tensor, choice: Tensor) -> Tensor:
-        """Scales (n, 3 * K) of extents as their choice (n, K) allows: round ones stay round, meshes as they are."""
-        item = torch.arange(len(self.counts))
-        axes = self._axes[item, choice]
-        return scale.view(axes.shape).gather(2, axes).masked_fill(self._fixed[item, choice][..., None], 1.0).flatten(1)
+    def fit_scale(self, scale: Tensor, choice: Tensor | None) -> Tensor:
+        """Scales (n, 3 * K) of extents as their choice (n, K) allows: round ones stay round, meshes as they are.
 
-
-def repeat(values: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
-    """The same values for `count` environments, name -> (count, k)."""
-    return {name: value.repeat(count, 1) for name, value in values.items()}
+        No choice stands for the first of each.
+        """
+        chosen = torch.zeros_like(scale[:, : len(self.counts)]) if choice is None else choice
+        chosen = chosen.long()
+        axes = self._axes[self._item, chosen]
+        fixed = self._fixed[self._item, chosen][..., None]
+        return scale.view(axes.shape).gather(2, axes).masked_fill(fixed, 1.0).flatten(1)

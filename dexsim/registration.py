@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from importlib import metadata
+from pathlib import Path
 
 _GROUP = "dexsim.gymnasium"
 _NAMESPACE = "dexsim"
@@ -10,9 +12,23 @@ _NAMESPACE = "dexsim"
 
 def entry_points(group: str) -> dict[str, metadata.EntryPoint]:
     """Return the entry points of a group by name; the first distribution on the path that has a name wins."""
-    # Not `metadata.entry_points(group=...)`: Python 3.8 and 3.9 do not select by group.
+    # Not `metadata.entry_points(group=...)`: that keeps the last distribution of a name, not the first.
     found = [point for distribution in metadata.distributions() for point in distribution.entry_points]
     return {point.name: point for point in reversed(found) if point.group == group}
+
+
+def source(point: metadata.EntryPoint) -> Path:
+    """Return the file of an entry point's module without importing it: a list of names must not wait for torch."""
+    package, *parts = point.value.partition(":")[0].split(".")
+    spec = importlib.util.find_spec(package)
+    origin = Path(spec.origin) if spec and spec.origin else Path()
+    return origin.parent.joinpath(*parts).with_suffix(".py") if parts else origin
+
+
+def task_configs() -> dict[str, Path]:
+    """Return the configs of tasks from other packages: each lies beside the module of its task."""
+    files = {name: source(point).with_name(f"{name}.yaml") for name, point in entry_points("dexsim.tasks").items()}
+    return {name: file for name, file in files.items() if file.is_file()}
 
 
 def register_environments() -> None:

@@ -13,7 +13,9 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
+from dexsim import paths
 from dexsim.errors import UserError, one_line, unknown
 
 T = TypeVar("T")
@@ -69,6 +71,56 @@ def plain(config: Any) -> Any:
         raise UserError(f"{error.full_key} is missing: add {error.full_key}=<value>") from None
     except OmegaConfBaseException as error:
         raise UserError(one_line(error)) from None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Returns what a config file holds, with the files of its folder that its `defaults` name below it.
+
+    Raises:
+        UserError: For a file that cannot be read.
+    """
+    try:
+        own = plain(OmegaConf.load(path))
+    except (OSError, YAMLError) as error:
+        raise UserError(f"{path}: not a config ({one_line(error)})") from None
+    values: dict[str, Any] = {}
+    for name in own.pop("defaults", ["_self_"]):
+        values = _merge(values, own if name == "_self_" else read(path.with_name(f"{name}.yaml")))
+    return values
+
+
+def shipped(group: str, option: str) -> dict[str, Any]:
+    """Returns an option of a config group as it ships, the only home of default values.
+
+    Raises:
+        UserError: There is none of that name.
+    """
+    path = paths.cfg_dir() / group / f"{option}.yaml"
+    if not path.is_file():
+        known = sorted(file.stem for file in path.parent.glob("*.yaml"))
+        raise unknown(f"{group} = {option!r}: no such config", option, known)
+    return read(path)
+
+
+def load(cls: type[T], option: str, section: Mapping[str, Any] | None = None) -> T:
+    """Builds a dataclass from a config that ships ("control/relative") and what a section has in its place.
+
+    Args:
+        cls: The dataclass.
+        option: Group and option.
+        section: Keys that take the place of the shipped ones, each as a whole.
+    """
+    group, _, name = option.rpartition("/")
+    return build(cls, {**shipped(group, name), **(section or {})}, group)
+
+
+def _merge(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Values above others, section by section."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def to_dict(settings: Any) -> Any:

@@ -18,10 +18,10 @@ PLACEMENTS: dict[str, tuple[tuple[float, float, float], ...]] = {
 }
 
 
-def box_markers(placement: str) -> tuple[Tensor, Tensor]:
+def box_markers(placement: str, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
     """Markers of the left (n, 3) and right hand (m, 3), in fractions of the box's half extents."""
-    left = torch.tensor(PLACEMENTS[placement], dtype=torch.float64)
-    return left, left * torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)
+    left = torch.tensor(PLACEMENTS[placement], dtype=torch.float64, device=device)
+    return left, left * left.new_tensor([1.0, -1.0, 1.0])
 
 
 def around(direction: Tensor, size: Tensor, is_round: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dexsim.env.task import Term
+from dexsim.env.world import World
 from dexsim.errors import unknown
 
 
@@ -24,26 +25,37 @@ def contact(fingertips: Tensor, markers: Tensor, sharpness: float) -> Tensor:
     Returns:
         (N,) between 0 and f.
     """
-    return (1 / (1 + sharpness * nearest(fingertips, markers))).sum(dim=-1)
+    return attraction(nearest(fingertips, markers), sharpness)
+
+
+def attraction(distance: Tensor, sharpness: float) -> Tensor:
+    """`contact` (N,), of fingertips whose distances (N, f) in m from their nearest markers are known."""
+    return (1 / (1 + sharpness * distance)).sum(dim=-1)
 
 
 def nearest(fingertips: Tensor, markers: Tensor) -> Tensor:
-    """Distance (N, f) in m of each fingertip (N, f, 3) to the nearest marker (N, n, 3)."""
-    return torch.linalg.vector_norm(markers[:, None] - fingertips[:, :, None], dim=-1).amin(dim=-1)
+    """Distance (..., f) in m of each fingertip (..., f, 3) to the nearest marker (..., n, 3)."""
+    offset = markers[..., None, :, :] - fingertips[..., :, None, :]
+    return torch.linalg.vector_norm(offset, dim=-1).amin(dim=-1)
 
 
-def closeness(position: Tensor, goal: Tensor, reach: float) -> Tensor:
-    """Object goal (arXiv 2502.20396, section B): penalizes the distance of the object (N, 3) from its goal (N, 3).
+def closeness(distance: Tensor, reach: float) -> Tensor:
+    """Object goal (arXiv 2502.20396, section B): penalizes the distance (N,) in m of the object from its goal.
 
     1 at the goal, falling in proportion to the distance to 0 at `reach` (m) and beyond: the penalty with an offset, so
     that ending an episode early never pays.
     """
-    return (1 - distance(position, goal) / reach).clamp(min=0.0)
+    return (1 - distance / reach).clamp(min=0.0)
 
 
 def distance(position: Tensor, goal: Tensor) -> Tensor:
     """Distance (N,) in m between points (N, 3)."""
     return torch.linalg.vector_norm(position - goal, dim=-1)
+
+
+def effort(world: World) -> Tensor:
+    """Mean square of the policy's last action, (N,)."""
+    return world.action.square().mean(dim=1)
 
 
 def weighted(terms: Mapping[str, Term], weights: Mapping[str, float]) -> dict[str, tuple[float, Term]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from dexsim.errors import require
@@ -39,9 +40,11 @@ class BackendSettings:
         require(self.threads >= 0, "threads", self.threads, "0 (one a core) or more")
 
 
-@dataclass
 class SimState:
-    """Views of the simulation, valid until the next call; J joints in the robot's tree order, K objects, F fingertips.
+    """The simulation as it is, valid until the next call; J joints in the robot's tree order, K objects, F fingertips.
+
+    Args:
+        parts: each attribute, or what computes it once somebody asks for it.
 
     Attributes:
         joint_position: (N, J) rad, where the joints are; encoders add `RobotSpec.encoder_bias`.
@@ -60,6 +63,17 @@ class SimState:
     fingertip_position: Tensor
     palm_pose: Tensor
     contact: Tensor
+
+    def __init__(self, **parts: Tensor | Callable[[], Tensor]) -> None:
+        self._parts = parts
+
+    def __getattr__(self, name: str) -> Tensor:
+        if name.startswith("_") or name not in self._parts:
+            raise AttributeError(name)
+        part = self._parts[name]
+        value = part if isinstance(part, torch.Tensor) else part()
+        setattr(self, name, value)  # found at once from now on
+        return value
 
 
 @dataclass
@@ -93,15 +107,31 @@ class Rollout:
 
 
 class Backend(Protocol):
-    """N copies of a scene. What a simulator cannot do raises; nothing is skipped silently."""
+    """N copies of a scene. What a simulator cannot do raises; nothing is skipped silently.
+
+    Attributes:
+        num_envs: N.
+        scene: what is simulated.
+        device: where all tensors are that go in and come out.
+        capabilities: what it can do: "parameters", "wrench", "contacts", "exact_state".
+        fixed_at_build: names of parameters that the engine cannot change once it is built; an environment draws them
+            once, not for each episode.
+    """
 
     num_envs: int
     scene: Scene
+    device: torch.device
     capabilities: frozenset[str]
+    fixed_at_build: frozenset[str]
+
+    @property
+    def values(self) -> Mapping[str, Tensor]:
+        """Name -> (N, k) current value of every parameter of an episode, and of others that were set."""
+        ...
 
     @property
     def state(self) -> SimState:
-        """The current state."""
+        """The current state, whatever has been called before."""
         ...
 
     def set_joint_targets(self, targets: Tensor) -> None:

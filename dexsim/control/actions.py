@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,7 @@ class ActionMap(nn.Module):
         settings: rates and mode.
         joints: names of the A joints that an action moves, in canonical order; the others keep their targets. None for
             all 26.
+        device: where its tensors are.
     """
 
     start: Tensor
@@ -73,27 +74,29 @@ class ActionMap(nn.Module):
         robot: RobotSpec,
         settings: ControlSettings | None = None,
         joints: Sequence[str] | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
-        """See the class."""
         super().__init__()
         settings = settings or ControlSettings()
         self.relative = settings.action_mode == "relative"
-        start, end = torch.tensor(robot.open_position), torch.tensor(robot.closed_position)
+
+        def tensor(values: Sequence[Any]) -> Tensor:
+            return torch.tensor(values, device=device)
+
+        start, end = tensor(robot.open_position), tensor(robot.closed_position)
         self.register_buffer("start", start)
         self.register_buffer("span", end - start)
-        is_hand = torch.from_numpy(robot.is_hand)
+        is_hand = tensor(robot.is_hand.tolist())
         # Largest change of the normalized target in one policy step.
         arm = settings.arm_speed / settings.policy_hz / self.span.abs()
         hand = torch.full_like(arm, settings.hand_speed / settings.policy_hz)
         self.register_buffer("reach", torch.where(is_hand, hand, arm))
         self.register_buffer("lead", torch.where(is_hand, torch.ones_like(arm), settings.arm_lead / self.span.abs()))
-        self.num_joints = len(robot.commands)
         moved = list(robot.commands if joints is None else joints)
-        place = torch.zeros(len(moved), len(robot.commands))
-        place[torch.arange(len(moved)), torch.tensor([robot.commands.index(name) for name in moved])] = 1.0
+        place = [[1.0 if name == command else 0.0 for command in robot.commands] for name in moved]
         self.moves_all = len(moved) == len(robot.commands)
-        self.register_buffer("place", place)
-        self.register_buffer("moves", place.sum(dim=0) > 0)
+        self.register_buffer("place", tensor(place))
+        self.register_buffer("moves", self.place.sum(dim=0) > 0)
 
     def normalize(self, target: Tensor) -> Tensor:
         """Joint positions (..., 26) in rad to 0 .. 1."""

@@ -1,105 +1,92 @@
-"""Observation terms and how a group of them is laid out; the same code serves the environment and the robot."""
+"""Observation terms of the actor, and how terms are laid out in one vector; the environment and the robot share it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from dexsim.env.world import World
+from dexsim.control.measured import Measured
+from dexsim.control.symmetry import VECTOR, TermMirror, mirror_commands
 from dexsim.errors import UserError
-from dexsim.robots import RobotSpec
 
 
-def normalize_joints(position: Tensor, limits: Tensor) -> Tensor:
-    """Joint positions as fractions of their range: lower limit -1, upper limit 1.
+@dataclass(frozen=True)
+class ObservationTerm:
+    """One thing that a network sees.
+
+    Attributes:
+        name: as in logs, manifests and error messages.
+        function: from what is known to the term's values (N, k): of a `Measured` for the actor, of a
+            `dexsim.env.world.World` for what only a simulator knows.
+        mirror: its mirror image in the robot's x-z plane: signs of its values, repeated over its width, or a function
+            of the robot that returns for each value of the image where it comes from and its sign. None: it has no
+            image, and a symmetric or two-sided task cannot use it.
+        unit: of its values.
+        noise: key of `RandomizationSettings` that is the standard deviation of its noise; "" for none.
+        privileged: whether only a simulator knows it.
+    """
+
+    name: str
+    function: Callable[[Any], Tensor]
+    mirror: TermMirror | None
+    unit: str
+    noise: str = ""
+    privileged: bool = False
+
+
+class ObservationGroup:
+    """Terms one after the other in one vector.
 
     Args:
-        position: (..., 26) rad.
-        limits: (26, 2) rad.
+        terms: in the order of the vector.
+        measured: an example; the width of a term is found by calling it.
+        world: a `dexsim.env.world.World`, where there is one; privileged terms need it.
+
+    Attributes:
+        terms: as given.
+        layout: where each term lies, by name.
+        size: width of the vector.
+
+    Raises:
+        UserError: for a privileged term where there is no simulator.
     """
-    low, high = limits[:, 0], limits[:, 1]
-    return (2 * position - (high + low)) / (high - low)
+
+    def __init__(self, terms: Sequence[ObservationTerm], measured: Measured, world: Any = None) -> None:
+        self.terms = tuple(terms)
+        hidden = [term.name for term in self.terms if term.privileged]
+        if hidden and world is None:
+            raise UserError(f"observation term {hidden[0]!r}: only a simulator knows it, no robot does")
+        self.layout: dict[str, slice] = {}
+        self.size = 0
+        for term in self.terms:
+            width = _values(term, measured, world).shape[1]
+            self.layout[term.name] = slice(self.size, self.size + width)
+            self.size += width
+
+    def __call__(self, measured: Measured, world: Any = None) -> Tensor:
+        """The vector, (N, size) float32."""
+        return torch.cat([_values(term, measured, world) for term in self.terms], dim=1).float()
 
 
-def joint_position(world: World) -> Tensor:
-    """(N, 26) measured positions of the commanded joints in canonical order, normalized to [-1, 1]."""
-    return normalize_joints(world.measured_position, world.tensors.limits)
+def _values(term: ObservationTerm, measured: Measured, world: Any) -> Tensor:
+    return term.function(world if term.privileged else measured)
 
 
-def joint_velocity(world: World) -> Tensor:
-    """(N, 26) velocities of the commanded joints, as fractions of their largest speed."""
-    return world.state.joint_velocity[:, world.tensors.command_index] / world.tensors.speed
+def _joint_position(measured: Measured) -> Tensor:
+    return (2 * measured.joint_position - measured.robot.limit_sum) / measured.robot.limit_width
 
 
-def object_position(world: World) -> Tensor:
-    """(N, 3) object centre in the robot's base frame, m."""
-    return world.state.object_pose[:, 0, :3]
-
-
-def object_orientation(world: World) -> Tensor:
-    """(N, 4) quaternion w x y z."""
-    return world.state.object_pose[:, 0, 3:]
-
-
-def object_velocity(world: World) -> Tensor:
-    """(N, 6) linear in m/s and angular in rad/s."""
-    return world.state.object_velocity[:, 0]
-
-
-def fingertip_position(world: World) -> Tensor:
-    """(N, 3 * F) every fingertip, m."""
-    return world.state.fingertip_position.flatten(1)
-
-
-def randomization_scales(world: World) -> Tensor:
-    """(N, 5 * K) mass, friction and 3 size scales of the K objects, as ratios to nominal: all masses come first."""
-    names = ("object_mass", "object_friction", "object_size")
-    return torch.cat([world.parameters[n][:, : len(world.nominal[n])] / world.nominal[n] for n in names], dim=1)
-
-
-def goal(world: World) -> Tensor:
-    """(N, 3) goal of the object, m."""
-    return world.goal
-
-
-TERMS: dict[str, Callable[[World], Tensor]] = {
-    f.__name__: f
-    for f in (
-        joint_position, joint_velocity, object_position, object_orientation, object_velocity, fingertip_position,
-        randomization_scales, goal,
-    )
-}  # fmt: skip
-
-
-def widths(robot: RobotSpec, objects: int) -> dict[str, int]:
-    """Number of values of each term."""
-    joints = len(robot.commands)
-    return {
-        "joint_position": joints, "joint_velocity": joints, "object_position": 3, "object_orientation": 4,
-        "object_velocity": 6, "fingertip_position": 3 * len(robot.fingertips), "randomization_scales": 5 * objects,
-        "goal": 3,
-    }  # fmt: skip
-
-
-def layout(terms: Sequence[str], width: dict[str, int]) -> dict[str, slice]:
-    """Where each term of a group lies in its vector."""
-    unknown = [name for name in terms if name not in width]
-    if unknown:
-        raise UserError(f"unknown observation term {unknown[0]!r}; allowed: {', '.join(width)}")
-    slices, start = {}, 0
-    for name in terms:
-        slices[name] = slice(start, start + width[name])
-        start += width[name]
-    return slices
-
-
-def assemble(terms: Sequence[str], world: World) -> Tensor:
-    """A group's vector, (N, width) float32."""
-    return torch.cat([TERMS[name](world) for name in terms], dim=1).float()
-
-
-def size_of(slices: dict[str, slice]) -> int:
-    """Width of a laid out group."""
-    return max(s.stop for s in slices.values())
+# Positions of the commanded joints in canonical order: -1 at the lower limit, 1 at the upper one.
+JOINT_POSITION = ObservationTerm(
+    "joint_position", _joint_position, mirror_commands, "fraction of range, -1 .. 1", noise="joint_noise"
+)
+# Centre of the object in the frame of the robot's base.
+OBJECT_POSITION = ObservationTerm(
+    "object_position", lambda measured: measured.object_position, VECTOR, "m", noise="object_position_noise"
+)
+# Where the object should go now, in the same frame.
+GOAL = ObservationTerm("goal", lambda measured: measured.goal, VECTOR, "m")

@@ -6,35 +6,57 @@ mirrored samples). A mirror image is a permutation of the values and a change of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dexsim.errors import UserError
 from dexsim.robots import RobotSpec
 
+if TYPE_CHECKING:
+    from dexsim.control.observations import ObservationGroup
+
 Entries = list[tuple[int, float]]  # for each value of the image: where it comes from, and its sign
+TermMirror = Sequence[float] | Callable[[RobotSpec], Entries]
 
 # Signs of vectors, axial vectors (angular velocity) and quaternions w x y z under y -> -y.
 VECTOR, AXIAL, QUATERNION = (1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, -1.0, 1.0, -1.0)
+SAME = (1.0,)  # of what a mirror does not change
 
 
-class Mirror:
-    """Turns a batch of vectors (..., k) into their mirror image; its own inverse."""
+class Mirror(nn.Module):
+    """Turns a batch of vectors (..., k) into their mirror image; its own inverse.
+
+    Args:
+        entries: for each value of the image its source's index and sign.
+        device: where its tensors are.
+    """
+
+    index: Tensor
+    sign: Tensor
 
     def __init__(self, entries: Sequence[tuple[int, float]], device: torch.device | str = "cpu") -> None:
-        """`entries`: for each value of the image its source's index and sign; `device`: where the values are."""
-        self._index = torch.tensor([index for index, _ in entries], device=device)
-        self._sign = torch.tensor([sign for _, sign in entries], device=device)
+        super().__init__()
+        self.register_buffer("index", torch.tensor([index for index, _ in entries], device=device))
+        self.register_buffer("sign", torch.tensor([sign for _, sign in entries], device=device))
 
-    def __call__(self, values: Tensor) -> Tensor:
+    def forward(self, values: Tensor) -> Tensor:
         """The mirror image."""
-        return values[..., self._index] * self._sign.to(values.dtype)
+        return values.index_select(-1, self.index) * self.sign.to(values.dtype)
+
+    def where(self, mirrored: Tensor, values: Tensor) -> Tensor:
+        """Values (N, k), in the mirror where `mirrored` (N, 1) says so."""
+        return torch.where(mirrored, self(values), values)
 
 
 def mirror_commands(robot: RobotSpec) -> Entries:
-    """Of joint positions in canonical order, in rad or as fractions of their range; `RobotSpec.mirror` as entries."""
+    """Of joint positions in canonical order, in rad or as fractions of their range; `RobotSpec.mirror` as entries.
+
+    Raises:
+        UserError: for a robot that has joints on one side only.
+    """
     if robot.mirror is None:
         raise UserError(f"robot {robot.name!r} has joints on one side only: no two-sided or symmetric task can be its")
     return list(zip(robot.mirror.index, robot.mirror.sign, strict=True))
@@ -46,36 +68,26 @@ def mirror_actions(robot: RobotSpec) -> Entries:
     return [(i, 1.0 if hand else sign) for hand, (i, sign) in zip(is_hand, mirror_commands(robot), strict=True)]
 
 
-def mirrors(
-    robot: RobotSpec, obs: dict[str, slice], states: dict[str, slice], device: torch.device | str = "cpu"
-) -> dict[str, Mirror]:
-    """Mirror images of "obs" and "states", laid out so, of "commands" (26 joint positions, rad) and "actions"."""
-    groups = {"obs": mirror_group(obs, robot, device), "states": mirror_group(states, robot, device)}
-    commands, actions = (Mirror(entries, device) for entries in (mirror_commands(robot), mirror_actions(robot)))
-    return {**groups, "commands": commands, "actions": actions}
+def mirror_fingertips(robot: RobotSpec) -> Entries:
+    """Of the positions of all fingertips, three values each."""
+    return [(3 * source + i, sign) for source in robot.fingertip_mirror for i, sign in enumerate(VECTOR)]
 
 
-def mirror_group(layout: dict[str, slice], robot: RobotSpec, device: torch.device | str = "cpu") -> Mirror:
-    """Of an observation group laid out by `dexsim.control.observations.layout`."""
-    size = max(s.stop for s in layout.values())
-    entries: Entries = [(i, 1.0) for i in range(size)]
-    parts = _parts(robot)
-    for name, where in layout.items():
-        for i, (source, sign) in enumerate(parts.get(name, [])):
-            entries[where.start + i] = (where.start + source, sign)
-    return Mirror(entries, device)
+def mirror_group(group: ObservationGroup, robot: RobotSpec) -> Entries:
+    """Of an observation group.
 
-
-def _parts(robot: RobotSpec) -> dict[str, Entries]:
-    """Entries of each observation term; what is not listed is its own mirror image."""
-    return {
-        "joint_position": mirror_commands(robot),
-        "joint_velocity": mirror_commands(robot),
-        "object_position": list(enumerate(VECTOR)),
-        "goal": list(enumerate(VECTOR)),
-        "object_orientation": list(enumerate(QUATERNION)),
-        "object_velocity": [*enumerate(VECTOR), *((3 + i, sign) for i, sign in enumerate(AXIAL))],
-        "fingertip_position": [
-            (3 * source + i, sign) for source in robot.fingertip_mirror for i, sign in enumerate(VECTOR)
-        ],
-    }
+    Raises:
+        UserError: for a term that has no mirror image.
+    """
+    entries: Entries = []
+    for term in group.terms:
+        if term.mirror is None:
+            raise UserError(
+                f"observation term {term.name!r} has no mirror image, which a symmetric or two-sided task needs"
+            )
+        place = group.layout[term.name]
+        signs = [] if callable(term.mirror) else term.mirror
+        width = place.stop - place.start
+        image = term.mirror(robot) if callable(term.mirror) else [(i, signs[i % len(signs)]) for i in range(width)]
+        entries += [(place.start + source, sign) for source, sign in image]
+    return entries

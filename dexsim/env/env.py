@@ -3,56 +3,38 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dexsim import __version__, parameters
-from dexsim.backends import Backend
-from dexsim.control import observations
+from dexsim.backends.base import Backend
 from dexsim.control.actions import ActionMap, ControlSettings
-from dexsim.control.symmetry import Mirror, mirrors
-from dexsim.env.draws import EpisodeDraws
+from dexsim.control.measured import RobotTensors
+from dexsim.control.observations import ObservationGroup
+from dexsim.control.symmetry import Mirror, mirror_actions, mirror_commands, mirror_group
+from dexsim.env.contract import StepResult, Tensors
+from dexsim.env.draws import Columns, EpisodeDraws
 from dexsim.env.perturbation import Perturbation, PerturbationSettings
 from dexsim.env.randomization import RandomForce, RandomizationSettings, draw_parameters
 from dexsim.env.task import Task, weighted_sum
-from dexsim.env.world import RobotTensors, World
+from dexsim.env.world import World
 from dexsim.errors import UserError, require
 from dexsim.files import atomic_path
 from dexsim.robots import RobotSpec
 
 log = logging.getLogger(__name__)
-Tensors = dict[str, Tensor]
-
-
-class StepResult(NamedTuple):
-    """What a step returns; N environments.
-
-    Attributes:
-        obs: "obs" (N, num_obs) and "states" (N, num_states) float32; a finished environment's are of its new episode.
-        reward: (N,) float32.
-        terminated: (N,) bool, the episode was lost; not to be bootstrapped.
-        truncated: (N,) bool, time was up; to be bootstrapped.
-        info: reward_terms, and where an episode ended its terminal observation ("final_obs", "final_states") and
-            success, picked_up, stages and metrics, return, length, whether it started in a later stage, parameters.
-    """
-
-    obs: Tensors
-    reward: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    info: dict[str, Any]
 
 
 class Env:
-    """N copies of a task, stepped together; finished ones start anew by themselves.
+    """N copies of a task, stepped together; finished ones start anew by themselves (`dexsim.env.contract.LearnerEnv`).
 
     A step is: noise and lag on the action, physics, terminate, reward, terminal observation, reset, observe. All
-    tensors are on the CPU. What an episode starts with depends on (seed, environment, episode) only; the noise of the
-    steps comes from one generator that draws the same amount in each step, whoever resets.
+    tensors are on the backend's device. What an episode starts with depends on (seed, environment, episode) only; the
+    noise of the steps comes from one generator that draws the same amount in each step, whoever resets.
 
     Args:
         task: the task.
@@ -80,81 +62,123 @@ class Env:
         self.task, self.backend, self.control, self.randomization = task, backend, control, randomization
         self.dump_dir, self.nonfinite_count = dump_dir, 0
         self.robot: RobotSpec = backend.scene.robot
-        self.num_envs = backend.num_envs
+        self.num_envs, self.device = backend.num_envs, backend.device
         self.joints = tuple(self.robot.commands if task.joints is None else task.joints)
         self.num_actions = len(self.joints)
         self.dt = 1.0 / control.policy_hz
         self.max_episode_length = round(task.episode_s * control.policy_hz)
         self._hold_steps = max(1, round(task.hold_s * control.policy_hz))
         self._substeps = control.substeps(backend.scene.timestep)
-        self.action_map = ActionMap(self.robot, control, self.joints)
-        width = observations.widths(self.robot, len(backend.scene.objects))
-        self.obs_layout = observations.layout(task.actor, width)
-        self.state_layout = observations.layout(task.critic, width)
-        self.num_obs, self.num_states = observations.size_of(self.obs_layout), observations.size_of(self.state_layout)
-        self._mirror = mirrors(self.robot, self.obs_layout, self.state_layout) if task.two_sided else None
-        self._obs_noise = self._noise_scale()
-        self._nominal, self._choices = parameters.nominal(backend.scene), parameters.Choices(backend.scene)
-        disturbing = perturbation or PerturbationSettings()
-        self._perturbation = Perturbation(disturbing, self.num_envs, task.episode_s, self.dt)
+        self.action_map = ActionMap(self.robot, control, self.joints, self.device)
+        self._nominal = parameters.nominal(backend.scene, self.device)
+        self._choices, self._columns = parameters.Choices(backend.scene, self.device), Columns(self.device)
+        self._perturbation = Perturbation(
+            perturbation or PerturbationSettings(), self.num_envs, task.episode_s, self.dt, self.device
+        )
         self._allocate()
+        world = self._world
+        self._actor = ObservationGroup(task.actor, world.measured, world)
+        self._critic = ObservationGroup(task.critic, world.measured, world)
+        self._mirrors = self._make_mirrors() if task.two_sided or task.symmetric else {}
+        self._obs_noise = self._noise_scale()
         self.seed(seed)
 
     # -- building ------------------------------------------------------------------------------------------------------
 
+    def _make_mirrors(self) -> dict[str, Mirror]:
+        entries = {
+            "obs": mirror_group(self._actor, self.robot),
+            "states": mirror_group(self._critic, self.robot),
+            "commands": mirror_commands(self.robot),
+            "actions": mirror_actions(self.robot),
+        }
+        return {name: Mirror(each, self.device) for name, each in entries.items()}
+
     def _noise_scale(self) -> Tensor | None:
         """(num_obs,) standard deviation of the actor's observation noise, None for no noise at all."""
-        scale = torch.zeros(self.num_obs)
-        for name, sigma in (
-            ("joint_position", self.randomization.joint_noise),
-            ("object_position", self.randomization.object_position_noise),
-        ):
-            if name in self.obs_layout:
-                scale[self.obs_layout[name]] = sigma
+        scale = torch.zeros(self.num_obs, device=self.device)
+        for term in self._actor.terms:
+            scale[self._actor.layout[term.name]] = getattr(self.randomization, term.noise) if term.noise else 0.0
         return scale if bool(scale.any()) else None
 
     def _allocate(self) -> None:
-        count, objects = self.num_envs, len(self.backend.scene.objects)
-        actions = (count, self.num_actions)
-        self._target = torch.zeros(count, len(self.robot.commands))  # as the policy sees it: maybe in the mirror
-        self._applied = torch.zeros(actions)
-        self._frame = torch.zeros(count, self.num_obs)
-        self._episode = torch.full((count,), -1, dtype=torch.long)
-        self._held = torch.zeros(count, dtype=torch.long)
-        self._return = torch.zeros(count)
-        self._later = torch.zeros(count, dtype=torch.bool)
-        self._force = RandomForce(self.randomization, (count, objects), self.dt)
+        count, objects, device = self.num_envs, len(self.backend.scene.objects), self.device
+
+        def zeros(*shape: int, dtype: torch.dtype | None = None) -> Tensor:
+            return torch.zeros(count, *shape, dtype=dtype, device=device)
+
+        # As the policy sees it: maybe in the mirror, where `World.joint_target` is not.
+        self._target = zeros(len(self.robot.commands))
+        self._applied = zeros(self.num_actions)
+        self._frame = torch.zeros(0, device=device)
+        self._episode = zeros(dtype=torch.long) - 1
+        self._held = zeros(dtype=torch.long)
+        self._return = zeros()
+        self._later = zeros(dtype=torch.bool)
+        self._reached = zeros(len(self.task.stage_names), dtype=torch.bool)
+        self._force = RandomForce(self.randomization, (count, objects), self.dt, device)
+        self._everyone = torch.arange(count, device=device)
         self._world = World(
             robot=self.robot,
-            tensors=RobotTensors(self.robot),
-            state=self.backend.state,
-            parameters=parameters.repeat(self._nominal, count),
+            tensors=RobotTensors(self.robot, device),
+            backend=self.backend,
             nominal=self._nominal,
-            goals=torch.zeros(count, self.task.phases, 3, dtype=torch.float64),
-            phase=torch.zeros(count, dtype=torch.long),
-            initial_object=torch.zeros(count, objects, 7, dtype=torch.float64),
-            step=torch.zeros(count, dtype=torch.long),
-            action=torch.zeros(actions),
-            previous_action=torch.zeros(actions),
+            goals=zeros(self.task.phases, 3, dtype=torch.float64),
+            phase=zeros(dtype=torch.long),
+            initial_object=zeros(objects, 7, dtype=torch.float64),
+            step=zeros(dtype=torch.long),
+            action=zeros(self.num_actions),
+            previous_action=zeros(self.num_actions),
+            joint_target=zeros(len(self.robot.commands)),
             dt=self.dt,
-            mirrored=torch.zeros(count, dtype=torch.bool),
+            mirrored=zeros(dtype=torch.bool),
         )
-        self._stages: Tensors = {name: torch.zeros(count, dtype=torch.bool) for name in self.task.stage_names}
+        self._mirrored = self._world.mirrored[:, None]
 
     # -- public --------------------------------------------------------------------------------------------------------
+
+    @property
+    def num_obs(self) -> int:
+        """Width of what the actor sees."""
+        return self._actor.size
+
+    @property
+    def num_states(self) -> int:
+        """Width of what the critic sees."""
+        return self._critic.size
+
+    @property
+    def obs_layout(self) -> dict[str, slice]:
+        """Where each of the actor's terms lies."""
+        return self._actor.layout
+
+    @property
+    def state_layout(self) -> dict[str, slice]:
+        """Where each of the critic's terms lies."""
+        return self._critic.layout
+
+    @property
+    def joint_target(self) -> Tensor:
+        """(N, 26) joint targets that the drives have, rad."""
+        return self._world.joint_target
+
+    @property
+    def world(self) -> World:
+        """What the terms see now."""
+        return self._world
 
     def seed(self, seed: int) -> None:
         """Start all random numbers anew; takes effect on the next `reset`."""
         require(0 <= seed < 2**63, "seed", seed, "0 or more")
         self._seed = seed
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator(self.device).manual_seed(seed)
 
     def reset(self) -> Tensors:
         """Start the first episode of this seed in every environment; return the observations."""
         self._generator.manual_seed(self._seed)
         self._episode.fill_(-1)
-        self.reset_envs(torch.arange(self.num_envs))
-        return self._observe(torch.ones(self.num_envs, dtype=torch.bool))
+        self.reset_envs(self._everyone)
+        return self._observe(torch.ones_like(self._later))
 
     def reset_envs(self, env_ids: Tensor) -> None:
         """Start the next episode of some environments; no other environment changes.
@@ -162,53 +186,59 @@ class Env:
         Args:
             env_ids: (n,) int64.
         """
-        world = self._world
-        self._episode[env_ids] += 1
-        draws = EpisodeDraws(self._seed, env_ids, self._episode[env_ids])
-        values = draw_parameters(self.randomization, self._nominal, draws, self._choices)
-        if self.randomization.changes_parameters or self._choices.any:
+        world, task = self._world, self.task
+        episodes = self._episode[env_ids] + 1
+        self._episode[env_ids] = episodes
+        draws = EpisodeDraws(self._seed, env_ids, episodes, self._columns)
+        values = self._draw_parameters(env_ids, draws)
+        if values:
             self.backend.set_parameters(env_ids, values)
-        for name, value in values.items():
-            world.parameters[name][env_ids] = value
-        start = self.task.start(draws, values, self.randomization)
+        start = task.start(draws, _Rows(self.backend.values, env_ids), self.randomization)
         self.backend.reset(env_ids, start.state)
         world.goals[env_ids], world.initial_object[env_ids] = start.goals, start.state.object_pose
-        world.phase[env_ids] = 0 if start.phase is None else start.phase
-        self._later[env_ids] = False if start.later is None else start.later
+        if task.phases > 1:
+            world.phase[env_ids] = torch.zeros_like(episodes) if start.phase is None else start.phase
+        if start.later is not None:
+            self._later[env_ids] = start.later
         target = start.state.joint_target.float()
+        world.joint_target[env_ids] = target
         if start.mirrored is not None:
             world.mirrored[env_ids] = start.mirrored
-            target = self._seen("commands", target, start.mirrored)
+            target = self._mirrors["commands"].where(start.mirrored[:, None], target)
         self._target[env_ids] = target
         for buffer in (world.step, world.action, world.previous_action, self._applied, self._held, self._return):
-            buffer[env_ids] = 0
-        self._force.wrench[env_ids] = 0
+            buffer.index_fill_(0, env_ids, 0)
+        self._reached.index_fill_(0, env_ids, 0)
+        if self._force.active:
+            self._force.wrench.index_fill_(0, env_ids, 0)
         if self._perturbation.active:
             self._perturbation.draw(env_ids, draws)
-        for reached in self._stages.values():
-            reached[env_ids] = False
-        world.state = self.backend.state
+        world.changed("episode")
 
     def step(self, actions: Tensor) -> StepResult:
         """Apply actions (N, num_actions) in [-1, 1] for one policy period."""
-        world = self._world
+        world, task = self._world, self.task
         self._act(actions)
-        bad = self._simulate() | ~torch.isfinite(world.action).all(dim=1)
+        # Clamped, an action that is not finite is not a number.
+        bad = self._simulate() | world.action.sum(dim=1).isnan()
         world.step += 1
-        if self.task.phases > 1:
-            world.phase = self.task.next_phase(world)
-        success = self._judge(bad)
-        reward, terms = weighted_sum(self.task.rewards, world)
+        if task.phases > 1:
+            world.phase = task.next_phase(world)
+            world.changed("phase")
+        self._judge(~bad)
+        reward, terms = weighted_sum(task.rewards, world)
         reward = reward.float()
-        terminated = self.task.failure(world) | bad
+        terminated = task.failure(world) | bad
         truncated = (world.step >= self.max_episode_length) & ~terminated
-        if bool(bad.any()):
+        done = terminated | truncated
+        ended = bool(done.any())
+        broken = ended and bool(bad.any())
+        if broken:
             reward, terms = self._discard(bad, reward, terms)
         self._return += reward
-        done = terminated | truncated
         info: dict[str, Any] = {"reward_terms": terms}
-        if bool(done.any()):
-            info.update(self._finish(done, success & truncated))
+        if ended:
+            info.update(self._finish(done, truncated, broken))
         return StepResult(self._observe(done), reward, terminated, truncated, info)
 
     def spec_table(self) -> dict[str, Any]:
@@ -219,19 +249,16 @@ class Env:
             "robot": self.robot.table(),
             "policy_hz": self.control.policy_hz,
             "action_mode": self.control.action_mode,
-            "action": "values in [-1, 1], one for each of action_joints; hands 0 (open) .. 1 (closed) if normalized",
             "action_joints": list(self.joints),
             "two_sided": self.task.two_sided,
             "observation": {name: [s.start, s.stop] for name, s in self.obs_layout.items()},
             "state": {name: [s.start, s.stop] for name, s in self.state_layout.items()},
-            "units": {"joint_position": "fraction of range, -1 .. 1", "object_position": "m", "joint_target": "rad"},
+            "units": {term.name: term.unit for term in self._actor.terms},
         }
 
     def mirrors(self) -> dict[str, Mirror] | None:
         """Mirror images of "obs", "states" and "actions", or None where the task is not left-right symmetric."""
-        if not self.task.symmetric:
-            return None
-        return mirrors(self.robot, self.obs_layout, self.state_layout)
+        return self._mirrors if self.task.symmetric else None
 
     def get_state(self) -> dict[str, Any]:
         """Everything needed to go on exactly from here."""
@@ -245,8 +272,6 @@ class Env:
             "wrench": self._force.wrench.clone(),
             "perturbation": self._perturbation.get_state(),
             "world": {name: getattr(world, name).clone() for name in _WORLD_BUFFERS},
-            "parameters": {name: value.clone() for name, value in world.parameters.items()},
-            "stages": {name: value.clone() for name, value in self._stages.items()},
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -256,26 +281,14 @@ class Env:
         self._generator.set_state(state["generator"])
         self._force.wrench.copy_(state["wrench"])
         self._perturbation.set_state(state["perturbation"])
+        self._frame = torch.empty_like(state["buffers"]["_frame"], device=self.device)
         for owner, names, key in ((self, _BUFFERS, "buffers"), (self._world, _WORLD_BUFFERS, "world")):
             for name in names:
                 getattr(owner, name).copy_(state[key][name])
-        for ours, key in ((self._world.parameters, "parameters"), (self._stages, "stages")):
-            for name, value in state[key].items():
-                ours[name].copy_(value)
-        self._world.state = self.backend.state
+        self._world.changed("episode")
 
     def close(self) -> None:
         """Nothing to release; the simulator goes with its owner."""
-
-    @property
-    def joint_target(self) -> Tensor:
-        """(N, 26) joint targets in rad."""
-        return self._seen("commands", self._target)
-
-    @property
-    def world(self) -> World:
-        """What the terms see now."""
-        return self._world
 
     # -- inside a step -------------------------------------------------------------------------------------------------
 
@@ -285,21 +298,22 @@ class Env:
         world.previous_action, world.action = world.action, actions.detach().clamp(-1.0, 1.0)
         applied = world.action
         if setting.action_lag:
-            late = torch.rand(self.num_envs, 1, generator=self._generator) < setting.action_lag
+            late = self._rand() < setting.action_lag
             # An episode starts without a last action: zero is one too, and in absolute mode far from the target.
             applied = torch.where(late & (world.step[:, None] > 0), self._applied, applied)
         self._applied = applied
         if setting.action_noise:
-            applied = applied + setting.action_noise * torch.randn(applied.shape, generator=self._generator)
-        measured = self._seen("commands", world.measured_position.float())
+            applied = applied + setting.action_noise * self._randn(applied)
+        measured = self._seen("commands", world.measured.joint_position.float())
         self._target = self.action_map(applied, self._target, measured)
+        world.joint_target = self._seen("commands", self._target)
 
     def _simulate(self) -> Tensor:
-        self.backend.set_joint_targets(self.joint_target)
+        self.backend.set_joint_targets(self._world.joint_target)
         if self._force.active or self._perturbation.active:
             self.backend.apply_wrench(self._wrench())
         bad = self.backend.step(self._substeps)
-        self._world.state = self.backend.state
+        self._world.changed()
         return bad
 
     def _wrench(self) -> Tensor:
@@ -312,13 +326,12 @@ class Env:
             wrench[:, 0, :3] += self._perturbation.force(self._world.step)
         return wrench
 
-    def _judge(self, bad: Tensor) -> Tensor:
-        """Update what the episode has reached; return whether success has been held long enough."""
-        met = self.task.success(self._world) & ~bad
-        self._held = (self._held + 1) * met
-        for name, reached in self.task.stages(self._world).items():
-            self._stages[name] |= reached & ~bad
-        return self._held >= self._hold_steps
+    def _judge(self, sound: Tensor) -> None:
+        """Update what the episode has reached; `sound` (N,) says where the simulation is finite."""
+        self._held = (self._held + 1) * (self.task.success(self._world) & sound)
+        stages = self.task.stages(self._world)
+        if stages:
+            self._reached |= torch.stack([stages[name] for name in self.task.stage_names], dim=1) & sound[:, None]
 
     def _discard(self, bad: Tensor, reward: Tensor, terms: Tensors) -> Any:
         """Count and log non-finite environments, and keep their numbers from everything else."""
@@ -329,8 +342,7 @@ class Env:
         log.warning(
             "non-finite simulation or action in environments %s (%d so far): ended and reset", ids, self.nonfinite_count
         )
-        zero = torch.zeros(())
-        return torch.where(bad, zero, reward), {name: torch.where(bad, zero.to(v), v) for name, v in terms.items()}
+        return reward.masked_fill(bad, 0.0), {name: value.masked_fill(bad, 0) for name, value in terms.items()}
 
     def _dump(self, ids: list[int]) -> None:
         if self.dump_dir is None:
@@ -340,16 +352,21 @@ class Env:
             torch.save({"env_ids": ids, "state": self.get_state()}, temporary)
         log.warning("state of the first non-finite environment written to %s", path)
 
-    def _finish(self, done: Tensor, success: Tensor) -> dict[str, Any]:
+    def _finish(self, done: Tensor, truncated: Tensor, broken: bool) -> dict[str, Any]:
         """Terminal observations and episode facts, then the reset; entries are valid where `done`."""
         world = self._world
+        final = {"final_obs": self._group("obs"), "final_states": self._group("states")}
+        metrics = self.task.metrics(world)
+        if broken:  # finite all the same
+            final = {name: value.nan_to_num() for name, value in final.items()}
+            metrics = {name: value.nan_to_num() for name, value in metrics.items()}
+        stages = dict(zip(self.task.stage_names, self._reached.clone().unbind(dim=1), strict=True))
         info: dict[str, Any] = {
-            "final_obs": self._group("obs").nan_to_num(),
-            "final_states": self._group("states").nan_to_num(),
-            "success": success,
-            "picked_up": self._stages["picked_up"].clone(),
-            "stages": {name: reached.clone() for name, reached in self._stages.items()},
-            "metrics": {name: value.nan_to_num() for name, value in self.task.metrics(world).items()},
+            **final,
+            "success": (self._held >= self._hold_steps) & truncated,
+            **({"picked_up": stages["picked_up"]} if "picked_up" in stages else {}),
+            "stages": stages,
+            "metrics": metrics,
             "episode_return": self._return.clone(),
             "episode_length": world.step.clone(),
             "later_start": self._later.clone(),
@@ -358,28 +375,58 @@ class Env:
         self.reset_envs(done.nonzero().flatten())
         return info
 
+    def _draw_parameters(self, env_ids: Tensor, draws: EpisodeDraws) -> Tensors:
+        """What varies, of the next episodes; what the engine cannot change any more is drawn once an environment."""
+        values = draw_parameters(self.randomization, self._nominal, draws, self._choices)
+        fixed = self.backend.fixed_at_build & values.keys()
+        if fixed:
+            first = EpisodeDraws(self._seed, env_ids, torch.zeros_like(env_ids), self._columns)
+            once = draw_parameters(self.randomization, self._nominal, first, self._choices)
+            values.update({name: once[name] for name in fixed})
+        return values
+
     def _observe(self, fresh: Tensor) -> Tensors:
         """Both groups; noise and frame lag on the actor's. `fresh` (N,) marks new episodes: they have no last frame."""
         frame = self._group("obs")
         if self._obs_noise is not None:
-            frame = frame + self._obs_noise * torch.randn(frame.shape, generator=self._generator)
+            frame = frame + self._obs_noise * self._randn(frame)
         if self.randomization.frame_lag:
-            late = torch.rand(self.num_envs, 1, generator=self._generator) < self.randomization.frame_lag
-            frame = torch.where(late & ~fresh[:, None], self._frame, frame)
-        self._frame = frame.clone()  # the caller may write to what it was given
+            late = self._rand() < self.randomization.frame_lag
+            if self._frame.shape == frame.shape:
+                frame = torch.where(late & ~fresh[:, None], self._frame, frame)
+            self._frame = frame.clone()  # the caller may write to what it was given
         return {"obs": frame, "states": self._group("states")}
 
     def _group(self, name: str) -> Tensor:
-        terms = self.task.actor if name == "obs" else self.task.critic
-        return self._seen(name, observations.assemble(terms, self._world))
+        group = self._actor if name == "obs" else self._critic
+        return self._seen(name, group(self._world.measured, self._world))
 
-    def _seen(self, name: str, values: Tensor, mirrored: Tensor | None = None) -> Tensor:
-        """Values (n, k) of the robot as the policy sees them, or the other way round: in the mirror where it does."""
-        if self._mirror is None:
-            return values
-        where = self._world.mirrored if mirrored is None else mirrored
-        return torch.where(where[:, None], self._mirror[name](values), values)
+    def _seen(self, name: str, values: Tensor) -> Tensor:
+        """Values (N, k) of the robot as the policy sees them, or the other way round: in the mirror where it does."""
+        return self._mirrors[name].where(self._mirrored, values) if self.task.two_sided else values
+
+    def _rand(self) -> Tensor:
+        return torch.rand(self.num_envs, 1, generator=self._generator, device=self.device)
+
+    def _randn(self, like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=self._generator, device=self.device)
 
 
-_BUFFERS = ("_target", "_applied", "_frame", "_episode", "_held", "_return", "_later")
-_WORLD_BUFFERS = ("goals", "phase", "initial_object", "step", "action", "previous_action", "mirrored")
+class _Rows(Mapping[str, Tensor]):
+    """Some environments' parameters, looked up when they are asked for."""
+
+    def __init__(self, values: Mapping[str, Tensor], env_ids: Tensor) -> None:
+        self._values, self._ids = values, env_ids
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._values[name][self._ids]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+_BUFFERS = ("_target", "_applied", "_frame", "_episode", "_held", "_return", "_later", "_reached")
+_WORLD_BUFFERS = ("goals", "phase", "initial_object", "step", "action", "previous_action", "joint_target", "mirrored")

@@ -64,15 +64,22 @@ class Perturbation:
         num_envs: N.
         episode_s: length of an episode in s.
         dt: policy period in s.
+        device: where the tensors are.
     """
 
-    def __init__(self, settings: PerturbationSettings, num_envs: int, episode_s: float, dt: float) -> None:
-        """See the class."""
+    def __init__(
+        self,
+        settings: PerturbationSettings,
+        num_envs: int,
+        episode_s: float,
+        dt: float,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self._settings, self._episode_s, self._dt = settings, episode_s, dt
         self.active = settings.kind != "none" and settings.magnitude > 0
         self._kind = KINDS.get(settings.kind, Kind(0.0, None, 0.0))
-        self._begin = torch.zeros(num_envs, dtype=torch.long)
-        self._force = torch.zeros(num_envs, 3)
+        self._begin = torch.zeros(num_envs, dtype=torch.long, device=device)
+        self._force = torch.zeros(num_envs, 3, device=device)
 
     def draw(self, env_ids: Tensor, draws: EpisodeDraws) -> None:
         """Draw when and where to, for the next episode of some environments."""
@@ -82,8 +89,8 @@ class Perturbation:
         angle = draws.uniform("perturbation_angle", 1, 0.0, 2 * torch.pi)[:, 0]
         horizontal = torch.stack([angle.cos(), angle.sin()], dim=1)
         if kind.direction is not None:
-            horizontal = torch.tensor(kind.direction, dtype=torch.float64).expand(len(draws), 2)
-        force = torch.cat([horizontal, torch.full((len(draws), 1), -kind.down, dtype=torch.float64)], dim=1)
+            horizontal = horizontal.new_tensor(kind.direction).expand(len(draws), 2)
+        force = torch.cat([horizontal, torch.full_like(horizontal[:, :1], -kind.down)], dim=1)
         self._force[env_ids] = (magnitude * force / torch.linalg.vector_norm(force, dim=1, keepdim=True)).float()
 
     def get_state(self) -> dict[str, Tensor]:

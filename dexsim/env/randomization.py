@@ -25,7 +25,7 @@ from torch import Tensor
 
 from dexsim.env.draws import EpisodeDraws
 from dexsim.errors import require
-from dexsim.parameters import PARAMETERS, Choices, repeat
+from dexsim.parameters import PARAMETERS, Choices
 
 Range = tuple[float, float]
 
@@ -82,11 +82,6 @@ class RandomizationSettings:
                 share = name.endswith(("probability", "lag", "decay"))
                 require(0 <= value <= (1 if share else float("inf")), name, value, "0 to 1" if share else "0 or more")
 
-    @property
-    def changes_parameters(self) -> bool:
-        """Whether any physical parameter varies from episode to episode."""
-        return any(isinstance(getattr(self, field.name), tuple) for field in fields(self))
-
 
 def draw_parameters(
     settings: RandomizationSettings,
@@ -94,7 +89,7 @@ def draw_parameters(
     draws: EpisodeDraws,
     choices: Choices,
 ) -> dict[str, Tensor]:
-    """Physical parameters of some episodes: name -> (n, k); those that do not vary are at nominal.
+    """Physical parameters of some episodes: name -> (n, k), of those that vary; the others stay at nominal.
 
     Args:
         settings: what varies.
@@ -102,12 +97,10 @@ def draw_parameters(
         draws: of the episodes.
         choices: the objects that there are to choose from, each as likely as the others.
     """
-    values = repeat(nominal, len(draws))
-    chosen = values["object_choice"].long()
+    values: dict[str, Tensor] = {}
     if choices.any:
         drawn = [draws.index(f"object_choice_{i}", count) for i, count in enumerate(choices.counts)]
-        chosen = torch.stack(drawn, dim=1)
-        values.update(choices.values(chosen))
+        values = choices.values(torch.stack(drawn, dim=1))
     for name in ("object_mass", "object_friction", "hand_friction"):
         interval = getattr(settings, name)
         if interval:
@@ -119,7 +112,9 @@ def draw_parameters(
     ):
         if interval:
             scale = draws.uniform(name, len(nominal[name]), *interval)
-            values[name] = values[name] * (choices.fit_scale(scale, chosen) if name == "object_size" else scale)
+            if name == "object_size":
+                scale = choices.fit_scale(scale, values.get("object_choice"))
+            values[name] = values.get(name, nominal[name]) * scale
     return values
 
 
@@ -130,14 +125,20 @@ class RandomForce:
         settings: its scale, probability and decay.
         shape: (N, K).
         dt: policy period in s.
+        device: where the tensors are.
     """
 
-    def __init__(self, settings: RandomizationSettings, shape: tuple[int, int], dt: float) -> None:
-        """See the class."""
+    def __init__(
+        self,
+        settings: RandomizationSettings,
+        shape: tuple[int, int],
+        dt: float,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self._scale = settings.force_scale
         self._probability = 1 - (1 - settings.force_probability) ** (dt / 0.1)
         self._decay = settings.force_decay ** (dt / 0.1)
-        self.wrench = torch.zeros(*shape, 6)
+        self.wrench = torch.zeros(*shape, 6, device=device)
 
     @property
     def active(self) -> bool:
@@ -147,7 +148,9 @@ class RandomForce:
     def step(self, mass: Tensor, generator: torch.Generator) -> Tensor:
         """Wrench (N, K, 6) for the next policy step; `mass` is (N, K) in kg."""
         count, objects = mass.shape
-        force = torch.randn(count, objects, 3, generator=generator) * (self._scale * mass)[..., None].float()
-        fresh = torch.rand(count, objects, 1, generator=generator) < self._probability
+        device = mass.device
+        force = torch.randn(count, objects, 3, generator=generator, device=device)
+        force = force * (self._scale * mass)[..., None].float()
+        fresh = torch.rand(count, objects, 1, generator=generator, device=device) < self._probability
         self.wrench[..., :3] = torch.where(fresh, force, self.wrench[..., :3] * self._decay)
         return self.wrench

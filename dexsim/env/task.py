@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from dexsim.backends import InitialState
+from dexsim.backends.base import InitialState
+from dexsim.control.observations import ObservationTerm
 from dexsim.env.draws import EpisodeDraws
 from dexsim.env.randomization import RandomizationSettings
 from dexsim.env.world import World
 from dexsim.robots import RobotSpec
 from dexsim.scene import Scene
+
+__all__ = ["InitialState", "Start", "Task", "Term", "weighted_sum"]
 
 Term = Callable[[World], Tensor]
 
@@ -38,17 +42,20 @@ class Start:
     later: Tensor | None = None
 
 
-class Task(Protocol):
-    """What an environment needs to know of a task; all functions are batched.
+class Task(ABC):
+    """What a policy learns. All functions are batched; N environments, n of them that start anew.
+
+    A task is made as `Task(settings, robot, device)`; tensors that it keeps are on that device.
 
     Attributes:
         name: its name.
+        Settings: dataclass of its config section `task`.
         episode_s: length of an episode in s.
         hold_s: how long success must have held when the episode ends, in s.
-        actor: names of the actor's observation terms (`dexsim.control.observations.TERMS`).
-        critic: names of the critic's.
+        actor: what the actor sees.
+        critic: what the critic sees.
         rewards: name -> (weight, term); each is logged.
-        stage_names: the keys of `stages`, in order; "picked_up" among them.
+        stage_names: the keys of `stages`, in order; none where there are none.
         symmetric: whether its mirror image in the x-z plane is the same task.
         two_sided: whether episodes come in two mirror images, one with each hand in the main part: the policy sees and
             acts in the mirror where `Start.mirrored` says so, and so always plays the same part.
@@ -58,49 +65,54 @@ class Task(Protocol):
     """
 
     name: str
+    Settings: type[Any]
     episode_s: float
     hold_s: float
-    actor: tuple[str, ...]
-    critic: tuple[str, ...]
+    actor: tuple[ObservationTerm, ...]
+    critic: tuple[ObservationTerm, ...]
     rewards: Mapping[str, tuple[float, Term]]
-    stage_names: tuple[str, ...]
-    symmetric: bool
-    two_sided: bool
-    joints: tuple[str, ...] | None
-    phases: int
-    capabilities: frozenset[str]
+    stage_names: tuple[str, ...] = ()
+    symmetric: bool = False
+    two_sided: bool = False
+    joints: tuple[str, ...] | None = None
+    phases: int = 1
+    capabilities: frozenset[str] = frozenset({"parameters"})
 
+    @abstractmethod
     def scene(self, robot: RobotSpec, timestep: float) -> Scene:
         """The scene at nominal."""
-        ...
 
+    @abstractmethod
     def start(self, draws: EpisodeDraws, parameters: Mapping[str, Tensor], jitter: RandomizationSettings) -> Start:
         """Draw initial states and goals; `parameters` are the drawn ones (n, k), `jitter` says how poses vary."""
-        ...
+
+    @abstractmethod
+    def success(self, world: World) -> Tensor:
+        """(N,) whether the goal is met now."""
+
+    def failure(self, world: World) -> Tensor:
+        """(N,) whether the episode is lost and ends; never, if a task does not say so."""
+        return torch.zeros_like(world.mirrored)
 
     def next_phase(self, world: World) -> Tensor:
         """(N,) int64 the phase that each episode is in from now on; asked after each step where there are several."""
-        ...
-
-    def success(self, world: World) -> Tensor:
-        """(N,) whether the goal is met now."""
-        ...
-
-    def failure(self, world: World) -> Tensor:
-        """(N,) whether the episode is lost and ends."""
-        ...
+        return world.phase
 
     def stages(self, world: World) -> dict[str, Tensor]:
         """Name -> (N,) whether a stage is reached now; reported as 'ever reached in the episode'."""
-        ...
+        return {}
 
     def metrics(self, world: World) -> dict[str, Tensor]:
         """Name -> (N,) figures of how an episode ended, for evaluation."""
-        ...
+        return {}
 
     def marker_positions(self, world: World) -> Tensor:
         """Contact markers in the world, (N, n, 3) m: for drawing."""
-        ...
+        return world.goal[:, None][:, :0]
+
+    def describe(self) -> dict[str, Any]:
+        """What whoever runs the policy on a robot must know of the task, as plain data for the manifest."""
+        return {}
 
 
 def weighted_sum(rewards: Mapping[str, tuple[float, Term]], world: World) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,52 +1,54 @@
-"""What task terms see: the simulation's state, the goals, and what the episode has been so far."""
+"""What task terms see: what the robot measures, the simulation's state, and what the episode has been so far."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from dexsim.backends import SimState
+from dexsim.backends.base import Backend, SimState
+from dexsim.control.measured import Measured, RobotTensors
 from dexsim.robots import RobotSpec
 
-
-class RobotTensors:
-    """What terms need of a robot, as tensors made once: indices, limits and encoder bias in rad, speeds in rad/s."""
-
-    def __init__(self, robot: RobotSpec) -> None:
-        """Tensors of a robot."""
-        self.command_index = torch.from_numpy(robot.command_index)
-        self.limits = torch.from_numpy(robot.command_limits)
-        self.bias = torch.from_numpy(robot.encoder_bias)
-        self.speed = torch.tensor([robot.joint(name).velocity for name in robot.commands], dtype=torch.float64)
+T = TypeVar("T")
+Lifetime = Literal["phase", "state", "episode"]
+_CHANGES: dict[Lifetime, tuple[Lifetime, ...]] = {
+    "phase": ("phase",),
+    "state": ("phase", "state"),
+    "episode": ("phase", "state", "episode"),
+}
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 @dataclass
 class World:
-    """Batched view handed to every term; N environments, K objects.
+    """Batched view handed to every term: a `Measured`, and beside it what only a simulator knows.
+
+    N environments, K objects, A commanded joints.
 
     Attributes:
         robot: the robot.
         tensors: what terms need of it.
-        state: the simulation's state.
-        parameters: (N, k) current value of every named physical parameter.
-        nominal: (k,) its nominal value.
+        backend: the simulator.
+        nominal: (k,) nominal value of every named physical parameter.
         goals: (N, P, 3) where the object should go in each phase of the task, m.
         phase: (N,) int64 which phase an episode is in; the recipe's stage variable (section B).
         initial_object: (N, K, 7) object poses at the episode's start.
         step: (N,) int64 policy steps since the episode's start.
         action: (N, A) the policy's last action in [-1, 1], without noise.
         previous_action: (N, A) the one before.
+        joint_target: (N, 26) targets that the drives were sent last, rad.
         dt: policy period in s.
         mirrored: (N,) bool, whether the policy sees this episode in the mirror (`Task.two_sided`).
     """
 
     robot: RobotSpec
     tensors: RobotTensors
-    state: SimState
-    parameters: Mapping[str, Tensor]
+    backend: Backend
     nominal: Mapping[str, Tensor]
     goals: Tensor
     phase: Tensor
@@ -54,19 +56,108 @@ class World:
     step: Tensor
     action: Tensor
     previous_action: Tensor
+    joint_target: Tensor
     dt: float
     mirrored: Tensor
+    _facts: dict[Lifetime, dict[Any, Any]] = field(default_factory=lambda: {"phase": {}, "state": {}, "episode": {}})
+
+    def __post_init__(self) -> None:
+        # The simulator's object is where its estimate says it is, at once.
+        count, device = len(self.phase), self.phase.device
+        self._no_age = torch.zeros(count, device=device)
+        self._valid = torch.ones(count, dtype=torch.bool, device=device)
+        self._rows = torch.arange(count, device=device)
+
+    # -- what has changed ----------------------------------------------------------------------------------------------
+
+    def changed(self, what: Lifetime = "state") -> None:
+        """Forget what was computed from the thing that has changed, and from what changes with it.
+
+        Args:
+            what: "phase", which goals depend on; "state", and the phase with it; "episode", and everything with it.
+        """
+        for lifetime in _CHANGES[what]:
+            self._facts[lifetime].clear()
+
+    def remember(self, key: Any, compute: Callable[[], T], of: Lifetime = "state") -> T:
+        """What `compute` returns, asked once for each state (or phase, or episode) of the world."""
+        known = self._facts[of]
+        if key not in known:
+            known[key] = compute()
+        return known[key]
+
+    # -- what is known -------------------------------------------------------------------------------------------------
 
     @property
-    def measured_position(self) -> Tensor:
-        """(N, 26) what the encoders of the commanded joints read, without noise, rad."""
-        return self.state.joint_position[:, self.tensors.command_index] + self.tensors.bias
+    def state(self) -> SimState:
+        """The simulation's state, always the current one."""
+        return self.backend.state
+
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        """(N, k) current value of every named physical parameter."""
+        return self.backend.values
+
+    @property
+    def measured(self) -> Measured:
+        """What a robot would know, without noise."""
+        return self.remember("measured", self._measure, "phase")
 
     @property
     def goal(self) -> Tensor:
         """(N, 3) where the object should go now, m."""
-        return self.goals[torch.arange(len(self.phase)), self.phase]
+        return self.remember("goal", self._goal, "phase")
+
+    @property
+    def object_position(self) -> Tensor:
+        """(N, 3) centre of the first object, m."""
+        return self.remember("object_position", lambda: self.state.object_pose[:, 0, :3])
+
+    @property
+    def object_orientation(self) -> Tensor:
+        """(N, 4) orientation of the first object, w x y z."""
+        return self.remember("object_orientation", lambda: self.state.object_pose[:, 0, 3:])
 
     def object_size(self, index: int = 0) -> Tensor:
         """(N, 3) full extents of one object in m."""
-        return self.parameters["object_size"][:, 3 * index : 3 * index + 3]
+        columns = slice(3 * index, 3 * index + 3)
+        return self.remember(("object_size", index), lambda: self.parameters["object_size"][:, columns], "episode")
+
+    def _goal(self) -> Tensor:
+        return self.goals[:, 0] if self.goals.shape[1] == 1 else self.goals[self._rows, self.phase]
+
+    def _measure(self) -> Measured:
+        position = self.remember("joint_position", self._read_encoders)
+        return Measured(
+            robot=self.tensors,
+            joint_position=position,
+            joint_target=self.joint_target,
+            object_position=self.object_position,
+            object_age=self._no_age,
+            object_valid=self._valid,
+            goal=self.goal,
+            time=self.step * self.dt,
+        )
+
+    def _read_encoders(self) -> Tensor:
+        position = self.state.joint_position[:, self.tensors.command_index]
+        return position if self.tensors.bias is None else position + self.tensors.bias
+
+
+def fact(of: Lifetime = "state") -> Callable[[Method], Method]:
+    """Marks a method (self, world) whose result several terms use: it is computed once a step.
+
+    Args:
+        of: what it depends on: the episode alone, the state, or the phase as well (goals do).
+    """
+
+    def wrap(method: Method) -> Method:
+        key = method.__qualname__
+
+        @functools.wraps(method)
+        def once(self: Any, world: World) -> Any:
+            return world.remember(key, lambda: method(self, world), of)
+
+        return cast("Method", once)
+
+    return wrap

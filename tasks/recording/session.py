@@ -97,8 +97,9 @@ class Session:
                 self.reset()
                 self.message = "the simulation diverged: new start"
                 logger.warning(self.message)
-        self.env.world.state = self.env.backend.state
+        self.env.world.changed()
         self.env.world.phase = self.task.next_phase(self.env.world)
+        self.env.world.changed("phase")
 
     def place(self, joints: np.ndarray, target: np.ndarray, object_pose: np.ndarray) -> None:
         """Go on from a given state, at rest; the task's phase stays as it is.
@@ -111,7 +112,7 @@ class Session:
         position = torch.from_numpy(self.robot.expand_coupled(joints))[None]
         pose = torch.from_numpy(object_pose)[None]
         self.env.backend.reset(torch.tensor([0]), InitialState(position, torch.from_numpy(target)[None], pose))
-        self.env.world.state = self.env.backend.state
+        self.env.world.changed()
         self.hands.reset(target)
         self._time_left = 0.0
 

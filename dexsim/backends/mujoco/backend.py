@@ -30,6 +30,8 @@ class MujocoBackend:
     """
 
     capabilities = frozenset({"parameters", "wrench", "contacts", "exact_state"})
+    fixed_at_build: frozenset[str] = frozenset()
+    device = torch.device("cpu")
 
     def __init__(self, scene: Scene, num_envs: int, threads: int = 0) -> None:
         """See the class."""
@@ -40,6 +42,7 @@ class MujocoBackend:
         self.model = build_spec(scene).compile()
         set_friction(self.model, scene.robot)
         self.batch = Batch(self.model, num_envs, threads)
+        self._state: SimState | None = None
         self._stage = mujoco.mjtStage.mjSTAGE_POS.value
         self._none = mujoco.mjtStage.mjSTAGE_NONE.value
         self._num_joints = len(scene.robot.joint_names)
@@ -80,10 +83,9 @@ class MujocoBackend:
         velocities = dict.fromkeys(("qvel", "qacc", "qfrc_gravcomp"), self.model.nv)
         self._recorded = {"qpos": self.model.nq, **velocities, **({"act": self.model.na} if self._dynamic else {})}
         self._time = torch.from_numpy(batch.bind("time"))
-        self._wrench = torch.from_numpy(batch.bind("xfrc_applied"))
-        self._site_position = _output(batch.bind("site_xpos"))
-        self._contact = _output(batch.bind("sensordata"))
-        self._site_rotation = _output(batch.bind("site_xmat"))
+        self._wrench = batch.bind("xfrc_applied")
+        self._site_position, self._site_rotation = batch.bind("site_xpos"), batch.bind("site_xmat")
+        self._contact = batch.bind("sensordata")
 
     def _expand(self) -> None:
         """Give every parameter its per-environment values, at nominal."""
@@ -92,40 +94,48 @@ class MujocoBackend:
         self._friction = batch.expand("geom_friction")
         self._objects = ObjectGeoms(self.model, batch, self.scene.objects)
         self._bodies = self._objects.bodies
-        nominal = parameters.nominal(self.scene)
-        self.values = parameters.repeat(nominal, self.num_envs)
-        self.set_parameters(torch.arange(self.num_envs), parameters.repeat(nominal, self.num_envs))
+        nominal = parameters.nominal(self.scene, self.device)
+        self.values = {name: value.repeat(self.num_envs, 1) for name, value in nominal.items()}
+        self.set_parameters(torch.arange(self.num_envs, device=self.device), dict(self.values))
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
     @property
     def state(self) -> SimState:
         """The current state; float64 views but for what has to be put together."""
-        pose, twist = self._object_pose, self._object_twist
+        if self._state is None:
+            self._state = SimState(
+                joint_position=self._joint_position,
+                joint_velocity=self._joint_velocity,
+                object_pose=self._object_pose,
+                object_velocity=self._object_velocity,
+                fingertip_position=lambda: torch.from_numpy(self._site_position[:, self._tips]),
+                palm_pose=self._palm_pose,
+                contact=lambda: torch.from_numpy(self._contact > 0),
+            )
+        return self._state
+
+    def _object_velocity(self) -> Tensor:
         # MuJoCo keeps a free body's angular velocity in the body's own frame.
-        angular = quat_rotate(pose[..., 3:], twist[..., 3:])
-        palms = [self._site_position[:, self._palms], self._site_rotation[:, self._palms]]
-        return SimState(
-            joint_position=self._joint_position,
-            joint_velocity=self._joint_velocity,
-            object_pose=pose,
-            object_velocity=torch.cat([twist[..., :3], angular], dim=-1),
-            fingertip_position=self._site_position[:, self._tips],
-            palm_pose=torch.cat(palms, dim=-1),
-            contact=self._contact > 0,
-        )
+        angular = quat_rotate(self._object_pose[..., 3:], self._object_twist[..., 3:])
+        return torch.cat([self._object_twist[..., :3], angular], dim=-1)
+
+    def _palm_pose(self) -> Tensor:
+        poses = [self._site_position[:, self._palms], self._site_rotation[:, self._palms]]
+        return torch.from_numpy(np.concatenate(poses, axis=-1))
 
     def set_joint_targets(self, targets: Tensor) -> None:
         """See `Backend`."""
         self._before = self._ctrl.clone() if self._dynamic and self._robot.late.any() else None
-        self._ctrl.copy_(targets)
+        self._ctrl.numpy()[:] = targets.numpy()
 
     def apply_wrench(self, wrench: Tensor) -> None:
         """See `Backend`."""
-        self._wrench[:, self._bodies] = wrench.to(torch.float64)
+        self._wrench[:, self._bodies] = wrench.numpy()
 
     def step(self, substeps: int) -> Tensor:
         """See `Backend`."""
+        self._state = None
         failed: list[int] = []
         if self._before is not None:
             failed += self._first_step(self._before, self._none if substeps > 1 else self._stage)
@@ -133,10 +143,10 @@ class MujocoBackend:
         if substeps:
             failed += self._advance(substeps, self._stage)
         # The sum of squares is non-finite where any entry is, and also catches what is about to overflow.
-        bad = ~torch.isfinite((self._qvel**2).sum(dim=1) + self._qpos.sum(dim=1))
-        if failed:
-            bad[failed] = True
-        return bad
+        velocity = self._qvel.numpy()
+        bad = ~np.isfinite(np.einsum("ij,ij->i", velocity, velocity) + self._qpos.numpy().sum(axis=1))
+        bad[failed] = True
+        return torch.from_numpy(bad)
 
     def _first_step(self, before: Tensor, stage: int) -> list[int]:
         """The first physics step after new targets, with their mean over it where a delay ends within."""
@@ -158,6 +168,7 @@ class MujocoBackend:
 
     def rollout(self, targets: Tensor) -> Rollout:
         """See `Backend`."""
+        self._state = None
         from mujoco import mjtState
         from mujoco.batch import SimulationError
 
@@ -188,38 +199,42 @@ class MujocoBackend:
 
     def reset(self, env_ids: Tensor, initial: InitialState) -> None:
         """See `Backend`."""
-        ids = env_ids.numpy().astype(np.int32)
-        self.batch.reset(ids, stage=self._none)
-        self._joint_position[env_ids] = initial.joint_position.to(torch.float64)
-        self._object_pose[env_ids] = initial.object_pose.to(torch.float64)
-        target = initial.joint_target.to(torch.float64)
-        self._ctrl[env_ids] = target
+        self._state = None
+        ids = env_ids.numpy()
+        rows = ids.astype(np.int32)
+        self.batch.reset(rows, stage=self._none)
+        self._joint_position.numpy()[ids] = initial.joint_position.numpy()
+        self._object_pose.numpy()[ids] = initial.object_pose.numpy()
+        target = initial.joint_target.numpy()
+        self._ctrl.numpy()[ids] = target
         if self._before is not None:
-            self._before[env_ids] = target
+            self._before.numpy()[ids] = target
         if self._dynamic:  # it has been there for long
-            self._act[env_ids], self._sent[env_ids] = target, target[..., None]
-        self.batch.forward(ids, stage=self._stage)
+            self._act.numpy()[ids], self._sent.numpy()[ids] = target, target[..., None]
+        self.batch.forward(rows, stage=self._stage)
 
     # -- parameters ----------------------------------------------------------------------------------------------------
 
     def set_parameters(self, env_ids: Tensor, values: Mapping[str, Tensor]) -> None:
         """See `Backend`."""
-        check(values, parameters.PARAMETERS)
+        arrays = {name: value.numpy() for name, value in values.items()}
+        check(arrays, parameters.PARAMETERS)
+        self._state = None  # sizes and places of links are seen in it
         ids = env_ids.numpy()
-        for name, value in values.items():
+        for name, value in arrays.items():
             if name not in self.values:
                 known = torch.from_numpy(constants(self.scene.robot)[name])
                 self.values[name] = known.repeat(self.num_envs, 1)
-            self.values[name][env_ids] = value.to(torch.float64)
+            self.values[name].numpy()[ids] = value
         column = ids[:, None]
         robot = {name: value.numpy()[ids] for name, value in self.values.items() if name in self._robot}
         self._robot.write(ids, values, robot)
-        if "hand_friction" in values:
-            self._friction[column, self._hand_geoms, 0] = values["hand_friction"]
-        if "object_friction" in values:
+        if "hand_friction" in arrays:
+            self._friction[column, self._hand_geoms, 0] = arrays["hand_friction"]
+        if "object_friction" in arrays:
             for item, geoms in enumerate(self._objects.geoms):
-                self._friction[column, geoms, 0] = values["object_friction"][:, item : item + 1]
-        if not values.keys().isdisjoint(("object_mass", "object_size", "object_choice")):
+                self._friction[column, geoms, 0] = arrays["object_friction"][:, item : item + 1]
+        if not arrays.keys().isdisjoint(("object_mass", "object_size", "object_choice")):
             self._set_objects(ids)
 
     def _set_objects(self, ids: np.ndarray) -> None:
@@ -239,13 +254,7 @@ class MujocoBackend:
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """See `Backend`."""
-        self.set_parameters(torch.arange(self.num_envs), state["values"])
+        self.set_parameters(torch.arange(self.num_envs, device=self.device), state["values"])
+        self._state = None
         self.batch.state[:] = state["rows"].numpy()
         self.batch.forward(stage=self._stage)
-
-
-def _output(array: np.ndarray) -> Tensor:
-    """A tensor over an output of the engine; torch has no read-only tensors, so nobody may write to it."""
-    view = array.view()
-    view.flags.writeable = True
-    return torch.from_numpy(view)

@@ -1,0 +1,176 @@
+"""What tasks at the table share: one object, starts from a bank, a goal that must be held, ways to lose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dexsim.control.observations import GOAL, JOINT_POSITION, OBJECT_POSITION
+from dexsim.env.privileged import CRITIC
+from dexsim.env.task import Task, Term
+from dexsim.env.world import World, fact
+from dexsim.errors import require
+from dexsim.robots import RobotSpec
+from dexsim.rotations import tilt_cosine
+from dexsim.scene import ObjectSpec, Table
+from tasks import rewards
+from tasks.banks import Bank
+from tasks.starts import StartStates
+
+# Farther from its start than this, or below its resting height by this much, an object is lost; m.
+LOST_SIDEWAYS, LOST_BELOW = 0.35, 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class TabletopSettings:
+    """What the config sections `task` share; their values are in `cfg/task`.
+
+    Attributes:
+        weights: weight of each reward term.
+        success_distance: m.
+        pick_up_height: lifted this far counts as picked up, m.
+        episode_s: length of an episode in s.
+        hold_s: success must have held this long at the end, in s.
+        later_starts: see `tasks.starts.StartStates`. Only training heeds it: all else starts at the beginning.
+        later_episodes: see there.
+        init: "bank", or "default" for hands at rest instead of the bank's, and no later stages (Table 2).
+        bank: bank of initial states: a file, or a name in `assets/banks`, of which each robot has its own; None for the
+            task's own choice.
+    """
+
+    weights: dict[str, float]
+    success_distance: float
+    pick_up_height: float
+    episode_s: float
+    hold_s: float
+    later_starts: tuple[float, float]
+    later_episodes: int
+    init: str
+    bank: str | None
+
+    def __post_init__(self) -> None:
+        require_positive(self, "success_distance", "pick_up_height", "episode_s")
+        require(any(self.weights.values()), "weights", self.weights, "at least one that is not 0")
+        require(0 < self.hold_s <= self.episode_s, "hold_s", self.hold_s, f"in (0, episode_s = {self.episode_s:g}]")
+        inside = all(0 <= share <= 1 for share in self.later_starts)
+        require(inside, "later_starts", list(self.later_starts), "two shares from 0 to 1")
+        require(self.later_episodes >= 1, "later_episodes", self.later_episodes, "at least 1")
+
+
+def require_positive(settings: Any, *names: str) -> None:
+    """Refuse fields of a settings dataclass that are not positive."""
+    for name in names:
+        require(getattr(settings, name) > 0, name, getattr(settings, name), "positive")
+
+
+def require_range(settings: Any, name: str, lowest: float, highest: float) -> None:
+    """Refuse a field [low, high] in m that is none or reaches outside."""
+    low, high = getattr(settings, name)
+    allowed = f"[low, high] with {lowest:g} <= low <= high <= {highest:g} m"
+    require(lowest <= low <= high <= highest, name, [low, high], allowed)
+
+
+def describe_goal(
+    x: Sequence[float],
+    y: Sequence[float],
+    height: Sequence[float],
+    table: float,
+    things: Sequence[ObjectSpec],
+) -> dict[str, list[float]]:
+    """Where a goal may be, [low, high] in m in the robot's frame; `height` is above where the objects rest."""
+    rest = [table + item.size[2] / 2 for item in things]
+    z = [round(height[0] + min(rest), 4), round(height[1] + max(rest), 4)]
+    return {"x": list(x), "y": list(y), "z": z}
+
+
+def describe_objects(things: Sequence[ObjectSpec]) -> list[dict[str, Any]]:
+    """What a policy was made for, as plain data."""
+    return [{"name": item.name, "shape": item.shape, "size_m": [round(e, 4) for e in item.size]} for item in things]
+
+
+class TabletopTask(Task):
+    """A `Task` with one object on the table; what is said of "the object" is said of the scene's first.
+
+    The groups of observations are the paper's (section C): the actor sees the object's position, the joints and, where
+    it varies, the goal; the critic also what only a simulator knows.
+
+    Args:
+        settings: the config section.
+        robot: whose bank of initial states is loaded.
+        bank: what episodes start from.
+        device: where the tensors are.
+    """
+
+    capabilities = frozenset({"parameters", "wrench", "contacts"})
+    actor = (OBJECT_POSITION, JOINT_POSITION, GOAL)
+    critic = (OBJECT_POSITION, JOINT_POSITION, GOAL, *CRITIC)
+
+    def __init__(self, settings: TabletopSettings, robot: RobotSpec, bank: Bank, device: torch.device | str) -> None:
+        self.robot, self.device, self.table = robot, device, Table()
+        self.episode_s, self.hold_s = settings.episode_s, settings.hold_s
+        self._success_distance, self._pick_up_height = settings.success_distance, settings.pick_up_height
+        self.starts = StartStates(bank, robot, settings.later_starts, settings.later_episodes, self.two_sided, device)
+        self.rewards: Mapping[str, tuple[float, Term]] = rewards.weighted(self.terms(), settings.weights)
+
+    def terms(self) -> dict[str, Term]:
+        """The reward terms that `weights` may name."""
+        return {"success": self.success, "lost": self.failure, "action": rewards.effort}
+
+    def describe(self) -> dict[str, Any]:
+        """How long an episode lasts and when it counts as a success."""
+        return {
+            "episode_s": self.episode_s,
+            "success": {"distance_m": self._success_distance, "hold_s": self.hold_s},
+        }
+
+    # -- facts ---------------------------------------------------------------------------------------------------------
+
+    @fact("episode")
+    def rest(self, world: World) -> Tensor:
+        """Height (N,) of the object's centre when it rests, m."""
+        return self.resting(world.object_size())
+
+    def resting(self, object_size: Tensor) -> Tensor:
+        """Height (n,) at which the centre of an object of full extents (n, 3 or more) rests, m."""
+        return self.table.position[2] + object_size[:, 2] / 2
+
+    @fact()
+    def lifted(self, world: World) -> Tensor:
+        """How far above its resting height the object's centre is, (N,) m."""
+        return world.object_position[:, 2] - self.rest(world)
+
+    @fact()
+    def upright(self, world: World) -> Tensor:
+        """Cosine of the object's tilt, (N,)."""
+        return tilt_cosine(world.object_orientation)
+
+    @fact("phase")
+    def distance(self, world: World) -> Tensor:
+        """Distance (N,) of the object from where it should go now, m."""
+        return rewards.distance(world.object_position, world.goal)
+
+    @fact("phase")
+    def near_goal(self, world: World) -> Tensor:
+        """(N,) whether the object is within reach of its goal."""
+        return self.distance(world) < self._success_distance
+
+    @fact()
+    def picked_up(self, world: World) -> Tensor:
+        """(N,) whether the object is lifted far enough to count as picked up."""
+        return self.lifted(world) > self._pick_up_height
+
+    @fact()
+    def failure(self, world: World) -> Tensor:
+        """The object left the table or was thrown."""
+        moved = world.object_position[:, :2] - world.initial_object[:, 0, :2]
+        sideways = torch.linalg.vector_norm(moved, dim=1)
+        return (sideways > LOST_SIDEWAYS) | (self.lifted(world) < -LOST_BELOW)
+
+    def metrics(self, world: World) -> dict[str, Tensor]:
+        """Distance to the goal in m, tilt in deg."""
+        tilt = self.upright(world).clamp(-1.0, 1.0).acos().rad2deg()
+        return {"goal_distance_m": self.distance(world), "tilt_deg": tilt}

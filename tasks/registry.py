@@ -1,0 +1,145 @@
+"""Finds tasks by name and makes environments of them.
+
+A task is found by an entry point of the group `dexsim.tasks`, so that a package outside this repository can bring one:
+`push = "my_package.push:Push"` names the class of a `dexsim.env.task.Task`, whose config is `push.yaml` beside its
+module (that of a task of this package is in `cfg/task`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dexsim import settings
+from dexsim.errors import unknown
+from dexsim.registration import entry_points, task_configs
+
+if TYPE_CHECKING:
+    from dexsim.env.env import Env
+    from dexsim.env.perturbation import PerturbationSettings
+    from dexsim.env.task import Task
+    from dexsim.robots import RobotSpec
+
+Section = Mapping[str, Any]
+
+# Settings that help a policy to learn and would flatter it when it is measured -> what they are outside training.
+TRAINING_ONLY: dict[str, Any] = {"later_starts": (0.0, 0.0)}
+
+
+@cache
+def task_class(name: str) -> type[Task]:
+    """The class of a task.
+
+    Raises:
+        UserError: for a name that no entry point has.
+    """
+    points = entry_points("dexsim.tasks")
+    if name not in points:
+        raise unknown(f"task.name = {name!r}: no such task", name, points)
+    return points[name].load()
+
+
+def task_names() -> list[str]:
+    """The tasks that are installed."""
+    return sorted(entry_points("dexsim.tasks"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvSettings:
+    """What makes an environment: one section each, as in the configs; `dexsim train` and the others share them.
+
+    Attributes:
+        task: `name` and the task's own settings.
+        robot: `dexsim.robots.RobotSettings`.
+        backend: `dexsim.backends.BackendSettings`.
+        randomization: `dexsim.env.randomization.RandomizationSettings`.
+        control: `dexsim.control.actions.ControlSettings`.
+    """
+
+    task: dict[str, Any]
+    robot: dict[str, Any]
+    backend: dict[str, Any]
+    randomization: dict[str, Any]
+    control: dict[str, Any]
+
+    def make(
+        self,
+        num_envs: int,
+        seed: int = 0,
+        dump_dir: Path | None = None,
+        perturbation: PerturbationSettings | None = None,
+        training: bool = False,
+    ) -> Env:
+        """Build the environment.
+
+        Args:
+            num_envs: how many copies.
+            seed: of everything random.
+            dump_dir: where a non-finite environment's state is written.
+            perturbation: what disturbs the object, in an evaluation.
+            training: whether `TRAINING_ONLY` settings of the task count.
+        """
+        from dexsim.backends.base import BackendSettings
+        from dexsim.backends.make import device_of, make_backend
+        from dexsim.control.actions import ControlSettings
+        from dexsim.env.env import Env
+        from dexsim.env.randomization import RandomizationSettings
+        from dexsim.robots import load_robot
+
+        robot = load_robot(self.robot)
+        engine = settings.load(BackendSettings, "backend/mujoco", self.backend)
+        task = make_task(self.task, robot, device_of(engine), training)
+        return Env(
+            task,
+            make_backend(task.scene(robot, engine.timestep), num_envs, engine),
+            settings.load(ControlSettings, "control/relative", self.control),
+            settings.load(RandomizationSettings, "randomization/none", self.randomization),
+            seed,
+            dump_dir,
+            perturbation,
+        )
+
+
+def make_env(
+    task: Section,
+    robot: Section,
+    backend: Section | None = None,
+    randomization: Section | None = None,
+    control: Section | None = None,
+    num_envs: int = 1,
+    seed: int = 0,
+    dump_dir: Path | None = None,
+    perturbation: PerturbationSettings | None = None,
+    training: bool = False,
+) -> Env:
+    """Build a batched environment: see `EnvSettings` and its `make`. Keys left out are as in the configs that ship."""
+    sections = [dict(settings.plain(section or {})) for section in (task, robot, backend, randomization, control)]
+    names = ("task", "robot", "backend", "randomization", "control")
+    chosen = EnvSettings(**dict(zip(names, sections, strict=True)))
+    return chosen.make(num_envs, seed, dump_dir, perturbation, training)
+
+
+def make_task(section: Section, robot: RobotSpec, device: Any = "cpu", training: bool = False) -> Task:
+    """The task that a config section describes; its key `name` chooses which, keys left out are as in its config."""
+    given = dict(settings.plain(section))
+    name = given.pop("name", None)
+    kind = task_class(name)
+    values = {**shipped_section(name), **given}
+    built = settings.build(kind.Settings, values, "task")
+    return kind(built if training else _without_help(built), robot, device)  # type: ignore[call-arg]
+
+
+def shipped_section(name: str) -> dict[str, Any]:
+    """The config of a task as it ships, without its name."""
+    files = task_configs()
+    values = settings.shipped("task", name) if name not in files else settings.read(files[name])
+    values.pop("name", None)
+    return values
+
+
+def _without_help(built: Any) -> Any:
+    """Settings of a task outside training."""
+    return replace(built, **{key: value for key, value in TRAINING_ONLY.items() if hasattr(built, key)})
