@@ -93,11 +93,20 @@ class Rollout:
 
 
 class Backend(Protocol):
-    """N copies of a scene. What a simulator cannot do raises; nothing is skipped silently."""
+    """N copies of a scene. What a simulator cannot do raises; nothing is skipped silently.
+
+    Attributes:
+        num_envs: how many copies, N.
+        scene: what is simulated.
+        capabilities: what it can do that not every simulator can; a task names those that it needs.
+        fixed_at_build: names of the parameters that it cannot change once it was built; an environment has one value
+            of such a parameter for all of its episodes.
+    """
 
     num_envs: int
     scene: Scene
     capabilities: frozenset[str]
+    fixed_at_build: frozenset[str]
 
     @property
     def state(self) -> SimState:

@@ -30,6 +30,7 @@ class MujocoBackend:
     """
 
     capabilities = frozenset({"parameters", "wrench", "contacts", "exact_state"})
+    fixed_at_build: frozenset[str] = frozenset()
 
     def __init__(self, scene: Scene, num_envs: int, threads: int = 0) -> None:
         """See the class."""
