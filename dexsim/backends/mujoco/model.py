@@ -13,6 +13,8 @@ from dexsim.scene import ContactPair, ObjectSpec, Scene, Table
 GEOM_TYPES = {"box": "mjGEOM_BOX", "cylinder": "mjGEOM_CYLINDER", "sphere": "mjGEOM_SPHERE", "mesh": "mjGEOM_MESH"}
 # Torsional and rolling friction of every contact, m; condim 3 ignores them, 4 uses the first.
 SPIN_AND_ROLL = (0.005, 0.0001)
+# Half size of a geom that is not in use, m, and the name of a mesh that small: meshes cannot be scaled.
+TINY, POINT = 1e-4, "point"
 
 
 def build_spec(scene: Scene, meshes: Path | None = None) -> Any:
@@ -65,31 +67,38 @@ def _add_table(spec: Any, table: Table) -> None:
 
 
 def _add_object(spec: Any, item: ObjectSpec) -> None:
-    import mujoco
-
     for number, choice in enumerate(item.choices):
         for part, vertices in enumerate(choice.parts):
             spec.add_mesh(name=mesh_name(item, number, part), uservert=np.array(vertices).ravel())
+    shapes, own = geom_shapes(item), max(1, len(item.parts))
+    if len({len(choice.parts) for choice in item.choices}) > 1 and not spec.mesh(POINT):
+        spec.add_mesh(name=POINT, uservert=TINY * np.concatenate([np.eye(3), -np.eye(3)]).ravel())
     body = spec.worldbody.add_body(name=item.name, pos=item.position)
     if item.alternatives or item.parts:
         body.simple = False  # the frame of its inertia is not always the frame of the body
     body.add_freejoint(name=f"{item.name}_free")
-    common = {"friction": (item.friction, *SPIN_AND_ROLL), "condim": 3, "rgba": item.rgba, "group": 0}
-    for part, name in enumerate(geom_names(item)):
-        if part < len(item.parts):
-            shape = {"type": mujoco.mjtGeom.mjGEOM_MESH, "meshname": mesh_name(item, 0, part)}
-        elif part == 0:
-            shape = {"type": geom_type(item.shape), "size": geom_size(item.shape, np.array(item.size))}
-        else:  # there for an alternative with more parts; the batch switches it off, but only what collides can collide
-            shape = {"type": mujoco.mjtGeom.mjGEOM_SPHERE, "size": (1e-3, 0, 0)}
-        mass = item.mass if part == 0 else 0.0
-        body.add_geom(name=name, mass=mass, contype=ENVIRONMENT, conaffinity=ENVIRONMENT, **shape, **common)
+    common: dict[str, Any] = {"contype": ENVIRONMENT, "conaffinity": ENVIRONMENT, "condim": 3, "group": 0}
+    common |= {"friction": (item.friction, *SPIN_AND_ROLL), "rgba": item.rgba}
+    for number, (name, shape) in enumerate(shapes.items()):
+        if shape == "mesh":
+            form = {"meshname": mesh_name(item, 0, number) if number < own else POINT}
+        else:
+            form = {"size": geom_size(shape, np.array(item.size)) if number < own else (TINY,) * 3}
+        common["mass"] = item.mass if number == 0 else 0.0
+        body.add_geom(name=name, type=geom_type(shape), **form, **common)
 
 
-def geom_names(item: ObjectSpec) -> list[str]:
-    """Names of an object's geoms: as many as its choice with the most convex parts has."""
-    parts = max(1, *(len(choice.parts) for choice in item.choices))
-    return [item.name, *(f"{item.name}_part{part}" for part in range(1, parts))]
+def geom_shapes(item: ObjectSpec) -> dict[str, str]:
+    """An object's geoms, name -> shape: one of each kind among its choices, of meshes as many as the most convex parts.
+
+    So what type a geom has and what it collides with never differs between simulations: not every engine lets it. The
+    object's own geoms come first. What a choice has no use for is shrunk to `TINY` inside of it.
+    """
+    parts = max(len(choice.parts) for choice in item.choices)
+    kinds = dict.fromkeys(choice.shape for choice in item.choices)
+    shapes = [shape for kind in kinds for shape in [kind] * (parts if kind == "mesh" else 1)]
+    names = [item.name, *(f"{item.name}_part{number}" for number in range(1, len(shapes)))]
+    return dict(zip(names, shapes, strict=True))
 
 
 def mesh_name(item: ObjectSpec, choice: int, part: int) -> str:

@@ -1,4 +1,8 @@
-"""The free objects of a batch: which shape each simulation has in an object's place, of what size and mass."""
+"""The free objects of a batch: which shape each simulation has in an object's place, of what size and mass.
+
+An object has one geom for each kind of shape among its choices, of a type that never changes (`geom_shapes`). Those
+that a simulation's choice has no use for are shrunk to a point inside of it, where nothing gets to touch or see them.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +12,78 @@ from typing import Any
 
 import numpy as np
 
-from dexsim.backends.mujoco.model import geom_names, geom_size, geom_type, mesh_name, principal_inertia
-from dexsim.backends.mujoco.robot import ENVIRONMENT
+from dexsim.backends.mujoco.model import POINT, TINY, geom_shapes, geom_size, mesh_name, principal_inertia
 from dexsim.scene import ObjectSpec
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
-class _Choice:
-    """What makes a geom and a body one of an object's choices.
+class MassProperties:
+    """How the mass of an object lies in its body.
 
     Attributes:
-        spec: the object.
-        meshes: ids of its convex parts' meshes.
-        moments: (3,) principal moments of inertia of a mesh per kg, m^2.
-        centre: (3,) its centre of mass, m.
-        turn: (4,) its principal axes.
+        moments: (3,) principal moments of inertia per kg, m^2; zero for a primitive, whose size is free.
+        centre: (3,) centre of mass, m.
+        axes: (4,) principal axes.
+        inside: (3,) a point well inside of it, m.
     """
 
-    spec: ObjectSpec
-    meshes: tuple[int, ...] = ()
     moments: tuple[float, ...] = (0.0, 0.0, 0.0)
     centre: tuple[float, ...] = (0.0, 0.0, 0.0)
-    turn: tuple[float, ...] = IDENTITY
+    axes: tuple[float, ...] = IDENTITY
+    inside: tuple[float, ...] = (0.0, 0.0, 0.0)
+
+
+class _Choices:
+    """What makes geoms and a body one of an object's choices: a row for each choice, a column for each geom.
+
+    Attributes:
+        column: (C,) geom of a choice that is a primitive, -1 for a mesh.
+        primitives: shape -> its column.
+        geoms: name of a model field -> (C, G, ...) what it is; a primitive in use gets its size from elsewhere.
+        body: name of a model field -> (C, ...).
+        moments: (C, 3) moments of inertia of a mesh per kg, m^2.
+    """
+
+    def __init__(self, model: Any, item: ObjectSpec) -> None:
+        shapes, choices = list(geom_shapes(item).values()), item.choices
+        self.primitives = {shape: number for number, shape in enumerate(shapes) if shape != "mesh"}
+        self.column = np.array([self.primitives.get(choice.shape, -1) for choice in choices])
+        masses = [mass_properties(choice) if choice.parts else MassProperties() for choice in choices]
+        self.moments = np.array([each.moments for each in masses])
+        self.body = {
+            "body_ipos": np.array([each.centre for each in masses]),
+            "body_iquat": np.array([each.axes for each in masses]),
+        }
+        size = (len(choices), len(shapes))
+        self.geoms = {
+            "geom_dataid": np.full(size, -1),
+            "geom_size": np.full((*size, 3), TINY),
+            "geom_pos": np.repeat(np.array([each.inside for each in masses])[:, None], len(shapes), axis=1),
+            "geom_quat": np.tile(np.array(IDENTITY), (*size, 1)),
+            "geom_aabb": np.tile([0.0, 0.0, 0.0, TINY, TINY, TINY], (*size, 1)),
+        }
+        meshes = [number for number, shape in enumerate(shapes) if shape == "mesh"]
+        for row, choice in enumerate(choices):
+            for part, column in enumerate(meshes):
+                if part < len(choice.parts):
+                    self._place(model, model.mesh(mesh_name(item, row, part)).id, (row, column))
+                else:
+                    self.geoms["geom_dataid"][row, column] = model.mesh(POINT).id
+
+    def _place(self, model: Any, mesh: int, where: tuple[int, int]) -> None:
+        """Make a geom the mesh of a convex part."""
+        geoms = self.geoms
+        geoms["geom_dataid"][where] = mesh
+        # MuJoCo keeps a mesh's vertices in the frame of its own inertia.
+        geoms["geom_pos"][where], geoms["geom_quat"][where] = model.mesh_pos[mesh], model.mesh_quat[mesh]
+        start, count = model.mesh_vertadr[mesh], model.mesh_vertnum[mesh]
+        vertices = model.mesh_vert[start : start + count]
+        low, high = vertices.min(axis=0), vertices.max(axis=0)
+        geoms["geom_size"][where] = np.maximum(high, -low)
+        # Here, since the engine derives the boxes of primitives and of whole bodies, but not those of another mesh.
+        geoms["geom_aabb"][where] = np.concatenate([high + low, high - low]) / 2
 
 
 class ObjectGeoms:
@@ -41,23 +93,26 @@ class ObjectGeoms:
         model: compiled by `dexsim.backends.mujoco.model.build_spec`.
         batch: a batch of it.
         objects: the scene's.
+
+    Attributes:
+        bodies: (K,) ids of the objects' bodies.
+        geoms: ids of each object's geoms, in use or not.
     """
 
     def __init__(self, model: Any, batch: Any, objects: Sequence[ObjectSpec]) -> None:
         """See the class."""
-        self._model, self._batch, self._objects = model, batch, objects
+        self._batch = batch
         self.bodies = np.array([model.body(item.name).id for item in objects], dtype=int)
-        self.geoms: list[list[int]] = [[model.geom(name).id for name in geom_names(item)] for item in objects]
-        self._size, self._mass = batch.expand("geom_size"), batch.expand("body_mass")
-        self._inertia = batch.expand("body_inertia")
-        self._varied = any(len(item.choices) > 1 or item.parts for item in objects)
-        if self._varied:
-            self._type, self._mesh = batch.expand("geom_type"), batch.expand("geom_dataid")
-            self._place, self._turn = batch.expand("geom_pos"), batch.expand("geom_quat")
-            self._touches = batch.expand("geom_contype"), batch.expand("geom_conaffinity")
-            self._centre, self._axes = batch.expand("body_ipos"), batch.expand("body_iquat")
-            self._radius, self._box = batch.expand("geom_rbound"), batch.expand("geom_aabb")
-        self._choices = [[self._choice(item, number) for number in range(len(item.choices))] for item in objects]
+        self.geoms: list[list[int]] = [[model.geom(name).id for name in geom_shapes(item)] for item in objects]
+        self._choices = [_Choices(model, item) for item in objects]
+        self._mass, self._inertia = batch.expand("body_mass"), batch.expand("body_inertia")
+        varied = any(len(item.choices) > 1 or item.parts for item in objects)
+        names = ("geom_dataid", "geom_pos", "geom_quat", "geom_aabb") if varied else ()
+        self._geom_fields = {name: batch.expand(name) for name in ("geom_size", *names)}
+        self._body_fields = {name: batch.expand(name) for name in (("body_ipos", "body_iquat") if varied else ())}
+        shapes = {name: shape for item in objects for name, shape in geom_shapes(item).items()}
+        self._meshes = np.array([model.geom(name).id for name, shape in shapes.items() if shape == "mesh"], dtype=int)
+        self._radius = batch.expand("geom_rbound") if len(self._meshes) else None
 
     def apply(self, ids: np.ndarray, choice: np.ndarray, size: np.ndarray, mass: np.ndarray) -> None:
         """Set the objects of some simulations, then what the engine derives from it, bounding volumes among it.
@@ -68,70 +123,31 @@ class ObjectGeoms:
             size: (n, K, 3) full extents in m; a mesh has its own.
             mass: (n, K) kg.
         """
-        for k, choices in enumerate(self._choices):
-            self._mass[ids, self.bodies[k]] = mass[:, k]
-            for number, item in enumerate(choices):
-                rows = choice[:, k] == number
-                if rows.any():
-                    self._write(ids[rows], k, item, size[rows, k], mass[rows, k])
+        rows = choice.astype(int)
+        for k in range(len(self._choices)):
+            self._write(ids, k, rows[:, k], size[:, k], mass[:, k])
         self._batch.set_const(ids.astype(np.int32))
-        if self._varied:
-            self._bound_meshes(ids)
+        if self._radius is not None:
+            # The engine has just set them back to those of the meshes that were compiled.
+            half = self._geom_fields["geom_size"][ids[:, None], self._meshes]
+            self._radius[ids[:, None], self._meshes] = np.linalg.norm(half, axis=-1)
 
-    def _write(self, ids: np.ndarray, k: int, item: _Choice, size: np.ndarray, mass: np.ndarray) -> None:
-        body, (first, *others) = self.bodies[k], self.geoms[k]
-        if item.meshes:
-            self._inertia[ids, body] = mass[:, None] * np.array(item.moments)
-            for geom, mesh in zip((first, *others), item.meshes, strict=False):
-                self._put_mesh(ids, geom, mesh)
-        else:
-            self._inertia[ids, body] = principal_inertia(item.spec.shape, mass, size)
-            self._put_primitive(ids, first, item.spec.shape, size)
-        if self._varied:
-            self._centre[ids, body], self._axes[ids, body] = item.centre, item.turn
-            for number, geom in enumerate(others, start=1):
-                used = number < len(item.meshes)
-                for flags in self._touches:
-                    flags[ids, geom] = ENVIRONMENT if used else 0
-                if not used:  # out of sight, too
-                    self._put_primitive(ids, geom, "sphere", np.full(3, 1e-3))
-
-    def _put_primitive(self, ids: np.ndarray, geom: int, shape: str, size: np.ndarray) -> None:
-        self._size[ids, geom] = geom_size(shape, size)
-        if self._varied:
-            self._type[ids, geom], self._mesh[ids, geom] = geom_type(shape), -1
-            self._place[ids, geom], self._turn[ids, geom] = 0.0, IDENTITY
-
-    def _put_mesh(self, ids: np.ndarray, geom: int, mesh: int) -> None:
-        model = self._model
-        self._type[ids, geom], self._mesh[ids, geom] = geom_type("mesh"), mesh
-        # MuJoCo keeps a mesh's vertices in the frame of its own inertia.
-        self._place[ids, geom], self._turn[ids, geom] = model.mesh_pos[mesh], model.mesh_quat[mesh]
-        start, count = model.mesh_vertadr[mesh], model.mesh_vertnum[mesh]
-        vertices = model.mesh_vert[start : start + count]
-        low, high = vertices.min(axis=0), vertices.max(axis=0)
-        self._size[ids, geom] = np.maximum(high, -low)
-        # Here, since the engine derives the boxes of primitives and of whole bodies, but not those of another mesh.
-        self._box[ids, geom] = np.concatenate([high + low, high - low]) / 2
-
-    def _bound_meshes(self, ids: np.ndarray) -> None:
-        """Bounding radii of meshes, which the engine has just set back to those of the mesh that was compiled."""
-        geoms = np.concatenate([np.array(each, dtype=int) for each in self.geoms])
-        size = self._size[ids[:, None], geoms]
-        is_mesh = self._mesh[ids[:, None], geoms] >= 0
-        radius = self._radius[ids[:, None], geoms]
-        self._radius[ids[:, None], geoms] = np.where(is_mesh, np.linalg.norm(size, axis=-1), radius)
-
-    def _choice(self, item: ObjectSpec, number: int) -> _Choice:
-        spec = item.choices[number]
-        if not spec.parts:
-            return _Choice(spec)
-        meshes = tuple(self._model.mesh(mesh_name(item, number, part)).id for part in range(len(spec.parts)))
-        return _Choice(spec, meshes, *mass_properties(spec))
+    def _write(self, ids: np.ndarray, k: int, row: np.ndarray, size: np.ndarray, mass: np.ndarray) -> None:
+        choices, body, geoms = self._choices[k], self.bodies[k], self.geoms[k]
+        inertia, values = mass[:, None] * choices.moments[row], choices.geoms["geom_size"][row]
+        for shape, column in choices.primitives.items():
+            used = choices.column[row] == column
+            values[used, column] = geom_size(shape, size[used])
+            inertia[used] = principal_inertia(shape, mass[used], size[used])
+        self._mass[ids, body], self._inertia[ids, body] = mass, inertia
+        for name, field in self._geom_fields.items():
+            field[ids[:, None], geoms] = values if name == "geom_size" else choices.geoms[name][row]
+        for name, field in self._body_fields.items():
+            field[ids, body] = choices.body[name][row]
 
 
-def mass_properties(spec: ObjectSpec) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
-    """Principal moments per kg (3,) in m^2, centre of mass (3,) in m and principal axes (4,) of an object's parts."""
+def mass_properties(spec: ObjectSpec) -> MassProperties:
+    """Those of an object's convex parts, of one density."""
     import mujoco
     import trimesh
 
@@ -146,4 +162,5 @@ def mass_properties(spec: ObjectSpec) -> tuple[tuple[float, ...], tuple[float, .
     axes[:, 2] *= np.sign(np.linalg.det(axes))
     turn = np.zeros(4)
     mujoco.mju_mat2Quat(turn, axes.ravel())
-    return tuple(moments), tuple(centre), tuple(turn)
+    inside = centres[volume.argmax()]  # the common centre may lie between the parts
+    return MassProperties(tuple(moments), tuple(centre), tuple(turn), tuple(inside))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,20 @@ PAIRS = (
     ContactPair("on_table", "box", "table"),
     ContactPair("left", "L_hand_base_link", "box"),
     ContactPair("right", "R_hand_base_link", "box"),
+)
+# What may lie in the box's place: each kind of shape, and meshes of two parts and of one. The corner of two plates does
+# not fill the middle of its extents.
+_CORNER = (
+    tuple(itertools.product((-0.04, 0.04), (-0.03, 0.03), (-0.04, -0.02))),
+    tuple(itertools.product((-0.04, -0.02), (-0.03, 0.03), (-0.02, 0.04))),
+)
+_WEDGE = tuple((0.04 * x, 0.04 * y, 0.03 * z) for x, y, z in itertools.product((-1, 1), repeat=3) if x + z < 2)
+MIXED = (
+    BOX,
+    ObjectSpec("ball", "sphere", (0.06, 0.06, 0.06), mass=0.1),
+    ObjectSpec("can", "cylinder", (0.07, 0.07, 0.12), mass=0.3),
+    ObjectSpec("corner", "mesh", (0.08, 0.06, 0.08), mass=0.1, parts=_CORNER),
+    ObjectSpec("wedge", "mesh", (0.08, 0.08, 0.06), mass=0.1, parts=(_WEDGE,)),
 )
 TIMESTEP = 0.005
 IN_THE_AIR = (0.6, 0.0, 1.0)

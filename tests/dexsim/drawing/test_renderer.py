@@ -1,4 +1,5 @@
 import importlib.util
+from dataclasses import replace
 from typing import Any
 
 import imageio.v3 as iio
@@ -13,10 +14,12 @@ from dexsim.drawing.marks import Segment, Sphere, draw_segments, draw_spheres
 from dexsim.drawing.renderer import RayRenderer, save_png
 from dexsim.drawing.video import record, tile
 from dexsim.errors import UserError
+from dexsim.parameters import Choices
 from dexsim.robots import ROBOTS, load
 from dexsim.robots.meshes import PACKAGE, find_meshes, require_meshes, visuals
 from dexsim.scene import ObjectSpec, Scene
 from tasks import make_env
+from tests.dexsim.backends.scenes import MIXED
 
 SIZE: Any = {"width": 160, "height": 120, "threads": 1}
 BOX = ObjectSpec("box", "box", (0.2, 0.2, 0.2), 0.1, position=(0.4, 0.0, 0.1))
@@ -82,6 +85,20 @@ def test_each_environment_has_its_own_box(backend):
     small, large = orange(renderer.render()).sum(), orange(renderer.render(0)).sum()
     assert 0.15 * large < small < 0.35 * large
     assert orange(renderer.render()).sum() == small
+
+
+def test_of_objects_with_a_choice_only_the_chosen_shape_is_seen():
+    item, count = replace(MIXED[0], alternatives=MIXED[1:]), len(MIXED)
+    mixed = MujocoBackend(Scene(load("gr1t2"), objects=(item,)), count, threads=1)
+    mixed.set_parameters(torch.arange(count), Choices(mixed.scene).values(torch.arange(count)[:, None]))
+    place(mixed, (0.4, 0.0, 0.1))
+    renderer, seen = RayRenderer(mixed, meshes=False, **SIZE), []
+    for number, each in enumerate(MIXED):
+        alone = MujocoBackend(Scene(load("gr1t2"), objects=(each,)), 1, threads=1)
+        place(alone, (0.4, 0.0, 0.1))
+        seen.append(renderer.render(number))
+        assert np.array_equal(seen[-1], RayRenderer(alone, meshes=False, **SIZE).render()), each.name
+    assert len({image.tobytes() for image in seen}) == count
 
 
 def test_rendering_changes_nothing_and_repeats_itself(backend):
