@@ -33,15 +33,16 @@ from real2sim.results import report, throughput
 from real2sim.results.confidence import AT_BOUND, assess
 from real2sim.results.judgement import judge
 from real2sim.results.outcome import ALGORITHM_1, NOMINAL, TUNED, Outcome, record, write_files
-from real2sim.search import SearchSettings
-from real2sim.search.fit import Fit, read_state
+from real2sim.search import state
+from real2sim.search.base import SearchSettings
+from real2sim.search.fit import Fit
 from real2sim.search.problem import Problem
 from real2sim.search.random import RandomSearch
 from real2sim.search.space import FreeSettings, SearchSpace
 
 _log = logging.getLogger(__name__)
 
-FIT, RANDOM = "fit.pkl", "random.pkl"
+FIT, RANDOM = "fit.npz", "random.npz"
 HELDOUT_SHARE = 0.2
 SHORTEST_S = 10.0
 
@@ -193,7 +194,7 @@ def _resumed(values: Mapping[str, Any], run: RunFolder) -> dict[str, Any]:
     config = {str(key): value for key, value in _read_config(folder / "config.yaml").items() if key in known}
     states = [name for name in (FIT, RANDOM) if (folder / name).is_file()]
     for name in states:
-        read_state(folder / name)  # before the first of them is in the new folder
+        state.read(folder / name)  # before the first of them is in the new folder
     for name in states:
         shutil.copy(folder / name, run.path / name)
     return config

@@ -103,7 +103,7 @@ def recover(
     space = SearchSpace(robot, how.space, measured.joints, measured.moved)
     problem = Problem(measured, space, BackendSettings())
     with tempfile.TemporaryDirectory() as folder:
-        fit = Fit(problem, how.stages, Path(folder) / "fit.pkl", seed=0)
+        fit = Fit(problem, how.stages, Path(folder) / "fit.npz", seed=0)
         fit.run()
     confidence, known = assess(fit.last, fit.x), {**constants(robot), **source.hidden}
     recovered = [

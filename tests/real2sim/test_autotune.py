@@ -180,7 +180,7 @@ def test_a_config_that_cannot_be_read_gets_one_line(
 ):
     broken = logs / "broken"
     broken.mkdir(exist_ok=True)
-    (broken / "fit.pkl").write_bytes((done / "fit.pkl").read_bytes())
+    (broken / "fit.npz").write_bytes((done / "fit.npz").read_bytes())
     (broken / "config.yaml").write_bytes(content)
     assert cli.main(["autotune", f"resume={broken}", f"runs_dir={logs / 'wrong'}"]) == 2
     error = capsys.readouterr().err
@@ -202,12 +202,12 @@ def test_a_state_that_cannot_be_read_gets_one_line(
 ):
     broken = logs / "broken"
     broken.mkdir(exist_ok=True)
-    whole = (done / "fit.pkl").read_bytes()
-    (broken / "fit.pkl").write_bytes(whole[: len(whole) // 2] if content == b"cut" else content)
+    whole = (done / "fit.npz").read_bytes()
+    (broken / "fit.npz").write_bytes(whole[: len(whole) // 2] if content == b"cut" else content)
     (broken / "config.yaml").write_bytes((done / "config.yaml").read_bytes())
     assert cli.main(["autotune", f"resume={broken}", f"runs_dir={logs}"]) == 2
     error = capsys.readouterr().err
-    assert f"{broken / 'fit.pkl'}: is no state of a fit, or is cut short" in error
+    assert f"{broken / 'fit.npz'}: is no state of a fit, or is cut short" in error
     assert error.count("\n") == 1
 
 

@@ -16,7 +16,7 @@ from real2sim.autotune import Real2SimSettings
 from real2sim.logs.joint_log import JointLog
 from real2sim.recovery import Recovered, recover, simulate, summary
 from real2sim.results.judgement import Judged
-from real2sim.search import SearchSettings
+from real2sim.search.base import SearchSettings
 from real2sim.simulated_robot import SimulatedRobotSettings
 from tests.real2sim.replayed import JOINTS, ROBOT, make_log
 

@@ -12,8 +12,9 @@ from dexsim.robots import constants
 from real2sim.logs.joint_log import JointLog
 from real2sim.results import confidence
 from real2sim.results.confidence import assess
-from real2sim.search import SearchSettings, make_search
+from real2sim.search.base import SearchSettings
 from real2sim.search.gauss_newton import linearize
+from real2sim.search.make import make_search
 from real2sim.search.problem import Problem
 from real2sim.search.space import FreeSettings, SearchSpace
 from tests.real2sim.replayed import BACKEND, JOINTS, make_log, robot_with
@@ -31,7 +32,7 @@ FREE = {
 
 def fitted(log: JointLog, free: dict[str, FreeSettings], steps: int = 3) -> tuple[Problem, np.ndarray]:
     problem = Problem(log, SearchSpace(robot_with({}), free, log.joints, log.moved), BACKEND)
-    search = make_search(SearchSettings("gauss_newton", steps, tolerance=0.0), problem, problem.space.start, 0)
+    search = make_search(SearchSettings("gauss_newton", steps, tolerance=0.0), problem.space, problem.space.start, 0)
     for _ in range(steps):
         search.step(problem)
     return problem, search.x

@@ -12,7 +12,7 @@ from dexsim.errors import UserError
 from dexsim.robots import constants
 from real2sim.logs.joint_log import JointLog
 from real2sim.results.confidence import assess
-from real2sim.search import SearchSettings
+from real2sim.search.base import SearchSettings
 from real2sim.search.fit import Fit
 from real2sim.search.problem import Problem
 from real2sim.search.random import RandomSearch
@@ -53,7 +53,7 @@ def truth(space: SearchSpace) -> np.ndarray:
 
 def test_gauss_newton_recovers_what_the_log_determines(log: JointLog, tmp_path: Path):
     task = problem(log)
-    fit = Fit(task, [GAUSS_NEWTON], tmp_path / "fit.pkl", seed=0)
+    fit = Fit(task, [GAUSS_NEWTON], tmp_path / "fit.npz", seed=0)
     fit.run()
     confidence = assess(task, fit.x)
     assert confidence.determined.sum() >= 12
@@ -84,7 +84,7 @@ def test_an_exchange_leaves_a_minimum_that_is_only_local(tmp_path: Path):
     lag = [parameter.name for parameter in task.space.parameters].index(f"joint_lag/{WRIST}")
     lags = {}
     for name, stages in (("stuck", []), ("exchanged", [SearchSettings("exchange", 4), GAUSS_NEWTON])):
-        fit = Fit(task, [GAUSS_NEWTON, *stages], tmp_path / f"{name}.pkl", seed=0)
+        fit = Fit(task, [GAUSS_NEWTON, *stages], tmp_path / f"{name}.npz", seed=0)
         fit.run()
         lags[name] = float(np.exp(fit.x[lag]))
     assert lags["stuck"] > 2 * true
@@ -97,7 +97,7 @@ def test_an_exchange_keeps_what_fits(log: JointLog, tmp_path: Path):
     for each in (free, {**free, "joint_lag": FreeSettings((0.05, 8.0), prior=1.0, tie="all")}):
         task = problem(log, each)
         fits = [
-            Fit(task, stages, tmp_path / f"{len(stages)}_{each['joint_lag'].tie}.pkl", seed=0)
+            Fit(task, stages, tmp_path / f"{len(stages)}_{each['joint_lag'].tie}.npz", seed=0)
             for stages in ([GAUSS_NEWTON], [GAUSS_NEWTON, SearchSettings("exchange", 2)])
         ]
         for fit in fits:
@@ -107,7 +107,7 @@ def test_an_exchange_keeps_what_fits(log: JointLog, tmp_path: Path):
 
 def test_cma_comes_near_without_derivatives(log: JointLog, tmp_path: Path):
     task = problem(log)
-    fit = Fit(task, [SearchSettings("cma", 20, 16, sigma=0.1)], tmp_path / "fit.pkl", seed=0)
+    fit = Fit(task, [SearchSettings("cma", 20, 16, sigma=0.1)], tmp_path / "fit.npz", seed=0)
     fit.run()
     start, end = task.residuals(np.stack([task.space.start, fit.x])).position_mse()
     assert end < 0.05 * start
@@ -115,7 +115,7 @@ def test_cma_comes_near_without_derivatives(log: JointLog, tmp_path: Path):
 
 def test_random_search_ranks_what_it_tried(log: JointLog, tmp_path: Path):
     task = problem(log)
-    fit = Fit(task, [SearchSettings("random", 3, 8)], tmp_path / "fit.pkl", seed=0)
+    fit = Fit(task, [SearchSettings("random", 3, 8)], tmp_path / "fit.npz", seed=0)
     fit.run()
     ranking = fit.search
     assert isinstance(ranking, RandomSearch)
@@ -138,7 +138,7 @@ STAGES = [
 def test_a_killed_fit_goes_on_as_if_it_had_not_been(
     log: JointLog, tmp_path: Path, kill_after: int, monkeypatch: pytest.MonkeyPatch
 ):
-    whole = Fit(problem(log), STAGES, tmp_path / "whole.pkl", seed=3)
+    whole = Fit(problem(log), STAGES, tmp_path / "whole.npz", seed=3)
     whole.run()
 
     class KilledError(Exception):
@@ -155,8 +155,8 @@ def test_a_killed_fit_goes_on_as_if_it_had_not_been(
     with monkeypatch.context() as patched:
         patched.setattr(Fit, "_line", line)
         with pytest.raises(KilledError):
-            Fit(problem(log), STAGES, tmp_path / "killed.pkl", seed=3).run()
-    resumed = Fit(problem(log), STAGES, tmp_path / "killed.pkl", seed=3)
+            Fit(problem(log), STAGES, tmp_path / "killed.npz", seed=3).run()
+    resumed = Fit(problem(log), STAGES, tmp_path / "killed.npz", seed=3)
     assert len(resumed.steps) == kill_after
     resumed.run()
     assert np.array_equal(resumed.x, whole.x)
@@ -164,9 +164,9 @@ def test_a_killed_fit_goes_on_as_if_it_had_not_been(
 
 
 def test_the_state_of_another_fit_is_refused(log: JointLog, tmp_path: Path):
-    Fit(problem(log), STAGES[:1], tmp_path / "fit.pkl", seed=0).run()
+    Fit(problem(log), STAGES[:1], tmp_path / "fit.npz", seed=0).run()
     with pytest.raises(UserError, match="of another log, or with other settings"):
-        Fit(problem(log), STAGES[:1], tmp_path / "fit.pkl", seed=1)
+        Fit(problem(log), STAGES[:1], tmp_path / "fit.npz", seed=1)
 
 
 def test_a_joint_that_never_moved_is_left_out_and_named():
@@ -187,7 +187,7 @@ def test_without_effort_less_is_known(log: JointLog, tmp_path: Path):
     widths = {}
     for name, each in (("with", log), ("without", replace(log, effort=None))):
         task = problem(each, free)
-        fit = Fit(task, [GAUSS_NEWTON], tmp_path / f"{name}.pkl", seed=0)
+        fit = Fit(task, [GAUSS_NEWTON], tmp_path / f"{name}.npz", seed=0)
         fit.run()
         names = [parameter.name for parameter in task.space.parameters]
         widths[name] = assess(task, fit.x).half_width[names.index(f"joint_stiffness/{WRIST}")]
