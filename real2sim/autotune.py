@@ -12,7 +12,7 @@ import logging
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,15 +89,15 @@ class AutotuneSettings:
     log: str
     robot: dict[str, Any]
     real2sim: Real2SimSettings
-    backend: BackendSettings = field(default_factory=BackendSettings)
-    heldout: str | list[str] | None = None
-    units: str | None = None
-    clock_offset: float = 0.0
-    episode: int = 0
-    random_budget: float = 1.0
-    random_candidates: int = 64
-    seed: int = 0
-    resume: str | None = None
+    backend: BackendSettings
+    heldout: str | list[str] | None
+    units: str | None
+    clock_offset: float
+    episode: int
+    random_budget: float
+    random_candidates: int
+    seed: int
+    resume: str | None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""

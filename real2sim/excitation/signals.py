@@ -66,15 +66,15 @@ class ExcitationSettings:
         clearance_m: that stays free between arms, hands and body.
     """
 
-    duration_s: float = 200.0
-    rate_hz: float = 10.0
-    parts: tuple[Part, ...] = PARTS
-    seed: int = 0
-    speed_share: float = 0.4
-    max_speed: float = 1.5
-    amplitude_share: float = 0.85
-    margin_rad: float = 0.05
-    clearance_m: float = 0.03
+    duration_s: float
+    rate_hz: float
+    parts: tuple[Part, ...]
+    seed: int
+    speed_share: float
+    max_speed: float
+    amplitude_share: float
+    margin_rad: float
+    clearance_m: float
 
     def __post_init__(self) -> None:
         """Refuse what cannot be, or should not be tried on a robot."""

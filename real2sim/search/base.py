@@ -23,8 +23,8 @@ class SearchSettings:
         method: "random" (Algorithm 1 of arXiv 2502.20396), "cma" (CMA-ES, block by block), "gauss_newton", or
             "exchange" (lag for damping and armature, joint by joint, then Gauss-Newton; after one of the others).
         steps: batches of candidates for random, generations for cma, at most that many iterations for the others.
-        candidates: parameter sets simulated side by side; gauss_newton takes as many as its derivatives need, and
-            exchange for its iterations too.
+        candidates: parameter sets simulated side by side; left out for gauss_newton, which takes as many as its
+            derivatives need, as exchange does for its iterations.
         window_s: length of the stretch of the log that is simulated, s; null for all of it.
         timestep: physics step, s; null for the backend's.
         sigma: cma: first standard deviation, as a share of the bounds.
@@ -34,7 +34,7 @@ class SearchSettings:
 
     method: Literal["random", "cma", "gauss_newton", "exchange"]
     steps: int
-    candidates: int = 32
+    candidates: int = 0
     window_s: float | None = None
     timestep: float | None = None
     sigma: float = 0.1
@@ -43,7 +43,7 @@ class SearchSettings:
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
         require(self.steps >= 1, "steps", self.steps, "at least 1")
-        least = 6 if self.method == "cma" else 4
+        least = {"cma": 6, "gauss_newton": 0}.get(self.method, 4)
         require(self.candidates >= least, "candidates", self.candidates, f"at least {least} for {self.method}")
         require(self.window_s is None or self.window_s >= 2, "window_s", self.window_s, "at least 2, or null")
         if self.timestep is not None:

@@ -140,12 +140,20 @@ def test_a_killed_run_goes_on(logs: Path, done: Path, monkeypatch: pytest.Monkey
         ),
         (["log=x.parquet", "real2sim.stages=[]"], "error: real2sim.stages = []: must be one or more"),
         (["log=x.parquet", "real2sim.stages=[{method: magic, steps: 1}]"], "error: real2sim.stages"),
+        (
+            ["log=x.parquet", "real2sim.stages=[{method: cma, steps: 1}]"],
+            "error: real2sim.stages[0].candidates = 0: must be at least 6 for cma",
+        ),
+        (["log=x.parquet", "~seed"], "error: seed is missing: expected int"),
         (["log=x.parquet", "random_budget=-1"], "error: random_budget = -1.0"),
         (["log=x.parquet", "heldout=3"], "error: heldout"),
         ([], "error: log is missing: add log=<file>"),
         (["resume=no_such_folder"], "error: resume = 'no_such_folder': nothing to go on with: it has no config.yaml"),
         (
-            ["log=x.parquet", "real2sim.stages=[{method: cma, steps: 1}, {method: random, steps: 1}]"],
+            [
+                "log=x.parquet",
+                "real2sim.stages=[{method: cma, steps: 1, candidates: 8}, {method: random, steps: 1, candidates: 8}]",
+            ],
             "error: real2sim.stages = ['cma', 'random']: must be random at most as the first",
         ),
         (["resume=no_such_folder", "seed=3"], "error: seed cannot be given with resume="),

@@ -25,9 +25,10 @@ from real2sim.excitation.signals import (
     part_of,
 )
 from real2sim.excitation.targets import Targets, load_targets, save_targets
+from real2sim.shipped import shipped
 
 ROBOT = load("gr1t2")
-SHORT = ExcitationSettings(duration_s=24.0)
+SHORT = shipped(ExcitationSettings, "excite", "excitation", duration_s=24.0)
 FINGERS = ("index", "middle", "ring", "pinky")
 
 

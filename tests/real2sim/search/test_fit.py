@@ -83,7 +83,7 @@ def test_an_exchange_leaves_a_minimum_that_is_only_local(tmp_path: Path):
     true = constants(robot_with(slow))["joint_lag"][task.space.robot.commands.index(WRIST)]
     lag = [parameter.name for parameter in task.space.parameters].index(f"joint_lag/{WRIST}")
     lags = {}
-    for name, stages in (("stuck", []), ("exchanged", [SearchSettings("exchange", 4), GAUSS_NEWTON])):
+    for name, stages in (("stuck", []), ("exchanged", [SearchSettings("exchange", 4, 32), GAUSS_NEWTON])):
         fit = Fit(task, [GAUSS_NEWTON, *stages], tmp_path / f"{name}.npz", seed=0)
         fit.run()
         lags[name] = float(np.exp(fit.x[lag]))
@@ -98,7 +98,7 @@ def test_an_exchange_keeps_what_fits(log: JointLog, tmp_path: Path):
         task = problem(log, each)
         fits = [
             Fit(task, stages, tmp_path / f"{len(stages)}_{each['joint_lag'].tie}.npz", seed=0)
-            for stages in ([GAUSS_NEWTON], [GAUSS_NEWTON, SearchSettings("exchange", 2)])
+            for stages in ([GAUSS_NEWTON], [GAUSS_NEWTON, SearchSettings("exchange", 2, 32)])
         ]
         for fit in fits:
             fit.run()
