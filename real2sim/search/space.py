@@ -228,7 +228,7 @@ class SearchSpace:
     def _owners(self) -> np.ndarray:
         owner = np.full(len(self), -1)
         for i, parameter in enumerate(self.parameters):
-            if CONSTANTS[parameter.constant] != "command":
+            if CONSTANTS[parameter.constant].per != "command":
                 continue
             of = labels(self.robot, parameter.constant)
             told = [self._movers[of[m]] for m in parameter.members if of[m] in self._movers]
