@@ -17,9 +17,8 @@ from real2sim.logs.files import save_log
 from real2sim.results import report
 from real2sim.results.judgement import Judged
 from real2sim.search import fit
-from tests.real2sim.replayed import JOINTS, make_log, robot_with
+from tests.real2sim.replayed import ELBOW, INDEX, JOINTS, WRIST, make_log, robot_with
 
-ELBOW, WRIST, INDEX = JOINTS
 TRUE = robot_with(
     {
         "joint_stiffness": {ELBOW: 85.0, WRIST: 40.0, INDEX: 2.4},
@@ -30,7 +29,7 @@ TRUE = robot_with(
 SHORT = [
     "backend.threads=1",
     "real2sim.stages=[{method: cma, steps: 2, candidates: 8, window_s: 6.0}, {method: gauss_newton, steps: 7}]",
-    "random_candidates=16",
+    "random_candidates=8",
 ]
 
 
@@ -38,8 +37,8 @@ SHORT = [
 def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`log.parquet` and, another motion of the same robot, `other.parquet`."""
     folder = tmp_path_factory.mktemp("logs")
-    save_log(folder / "log.parquet", make_log(TRUE, 14.0, noise=3e-4))
-    save_log(folder / "other.parquet", make_log(TRUE, 10.0, noise=3e-4, seed=1))
+    save_log(folder / "log.parquet", make_log(TRUE, 11.0, noise=3e-4))
+    save_log(folder / "other.parquet", make_log(TRUE, 7.0, noise=3e-4, seed=1))
     return folder
 
 

@@ -1,4 +1,4 @@
-"""The file of a fit gives back what was stored to the last bit, runs nothing, and is refused when it is another's."""
+"""The file of a fit gives back what was stored to the last bit, and runs nothing; a killed fit goes on from it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from dexsim.errors import UserError
+from real2sim.logs.joint_log import JointLog
 from real2sim.search import state
 from real2sim.search.base import SearchSettings
 from real2sim.search.fit import Fit
 from real2sim.search.problem import Problem
-from real2sim.search.space import FreeSettings, SearchSpace
-from tests.real2sim.replayed import BACKEND, make_log, robot_with
+from real2sim.search.space import FreeSettings
+from tests.real2sim.replayed import TRUE, make_log, problem_of, robot_with
 
 STATE = {
     "x": np.array([0.1, 1 / 3, np.nextafter(1.0, 2.0), np.inf]),
@@ -73,9 +74,7 @@ def test_a_broken_file_is_refused():
 @pytest.fixture(scope="module")
 def task() -> Problem:
     log = make_log(robot_with({}), 6.0, joints=("left_elbow_pitch_joint",))
-    return Problem(
-        log, SearchSpace(robot_with({}), {"joint_lag": FreeSettings((0.1, 8.0))}, log.joints, log.moved), BACKEND
-    )
+    return problem_of(log, {"joint_lag": FreeSettings((0.1, 8.0))})
 
 
 def wrong_shape(stored: dict[str, Any]) -> None:
@@ -118,3 +117,51 @@ def test_a_state_of_another_fit_is_refused(task: Problem, tmp_path: Path):
     for stages, seed in (([stage], 1), ([replace(stage, candidates=8)], 0)):
         with pytest.raises(UserError, match="of another log, or with other settings"):
             Fit(task, stages, path, seed)
+
+
+STAGES = [
+    SearchSettings("random", 2, 4, window_s=4.0),
+    SearchSettings("cma", 3, 8, window_s=4.0),
+    SearchSettings("exchange", 2, 8, window_s=4.0, tolerance=0.0),
+    SearchSettings("gauss_newton", 2, window_s=4.0, tolerance=0.0),
+]
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def log() -> JointLog:
+    return make_log(robot_with(TRUE), noise=3e-4)
+
+
+@pytest.fixture(scope="module")
+def whole(log: JointLog, tmp_path_factory: pytest.TempPathFactory) -> Fit:
+    fit = Fit(problem_of(log), STAGES, tmp_path_factory.mktemp("whole") / "fit.npz", seed=3)
+    fit.run()
+    return fit
+
+
+@pytest.mark.parametrize("kill_after", [1, 2, 4, 6, 8])
+def test_a_killed_fit_goes_on_as_if_it_had_not_been(
+    log: JointLog, whole: Fit, tmp_path: Path, kill_after: int, monkeypatch: pytest.MonkeyPatch
+):
+    """In another process: with simulators and searches of its own."""
+    left = [kill_after]
+
+    def line(self: Fit, step: object) -> str:
+        left[0] -= 1
+        if left[0] == 0:
+            raise KilledError
+        return ""
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Fit, "_line", line)
+        with pytest.raises(KilledError):
+            Fit(problem_of(log), STAGES, tmp_path / "killed.npz", seed=3).run()
+    resumed = Fit(problem_of(log), STAGES, tmp_path / "killed.npz", seed=3)
+    assert len(resumed.steps) == kill_after
+    resumed.run()
+    assert np.array_equal(resumed.x, whole.x)
+    assert [(s.stage, s.count, s.mse) for s in resumed.steps] == [(s.stage, s.count, s.mse) for s in whole.steps]
