@@ -17,6 +17,7 @@ from real2sim.logs.joint_log import JointLog
 from real2sim.search import state
 from real2sim.search.base import SearchSettings
 from real2sim.search.fit import Fit
+from real2sim.search.make import make_search
 from real2sim.search.problem import Problem
 from real2sim.search.space import FreeSettings
 from tests.real2sim.replayed import TRUE, make_log, problem_of, robot_with
@@ -165,3 +166,27 @@ def test_a_killed_fit_goes_on_as_if_it_had_not_been(
     resumed.run()
     assert np.array_equal(resumed.x, whole.x)
     assert [(s.stage, s.count, s.mse) for s in resumed.steps] == [(s.stage, s.count, s.mse) for s in whole.steps]
+
+
+def numbers(value: Any) -> list[float]:
+    """All numbers in a state."""
+    if isinstance(value, dict):
+        return [number for item in value.values() for number in numbers(item)]
+    if isinstance(value, (list, np.ndarray)):
+        return [number for item in value for number in numbers(item)]
+    return [] if value is None or isinstance(value, str) else [float(value)]
+
+
+@pytest.mark.parametrize("method", ["random", "cma", "exchange", "gauss_newton"])
+def test_a_state_holds_all_that_a_search_goes_on_with(method: Any, log: JointLog):
+    """A fit always goes on from what it has stored, so it takes a search that was not stored to see what is missing."""
+    part = problem_of(log).part(4.0)
+    stage = SearchSettings(method, 4, 8, tolerance=0.0)
+    going, stored = (make_search(stage, part.space, part.space.start, 7) for _ in range(2))
+    for _ in range(2):
+        going.step(part)
+    stored.set_state(state.decode(state.encode(going.get_state()), Path("fit.npz")))
+    for search in (going, stored):
+        search.step(part)
+    # A covariance is stored as one of its triangles, which differ by rounding.
+    np.testing.assert_allclose(numbers(stored.get_state()), numbers(going.get_state()), rtol=1e-9, atol=1e-12)
