@@ -12,7 +12,7 @@ import logging
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,16 @@ from real2sim.results import report, throughput
 from real2sim.results.confidence import AT_BOUND, assess
 from real2sim.results.judgement import judge
 from real2sim.results.outcome import ALGORITHM_1, NOMINAL, TUNED, Outcome, record, write_files
-from real2sim.search import SearchSettings
-from real2sim.search.fit import Fit, read_state
+from real2sim.search import state
+from real2sim.search.base import SearchSettings
+from real2sim.search.fit import Fit
 from real2sim.search.problem import Problem
 from real2sim.search.random import RandomSearch
 from real2sim.search.space import FreeSettings, SearchSpace
 
 _log = logging.getLogger(__name__)
 
-FIT, RANDOM = "fit.pkl", "random.pkl"
+FIT, RANDOM = "fit.npz", "random.npz"
 HELDOUT_SHARE = 0.2
 SHORTEST_S = 10.0
 
@@ -88,15 +89,15 @@ class AutotuneSettings:
     log: str
     robot: dict[str, Any]
     real2sim: Real2SimSettings
-    backend: BackendSettings = field(default_factory=BackendSettings)
-    heldout: str | list[str] | None = None
-    units: str | None = None
-    clock_offset: float = 0.0
-    episode: int = 0
-    random_budget: float = 1.0
-    random_candidates: int = 64
-    seed: int = 0
-    resume: str | None = None
+    backend: BackendSettings
+    heldout: str | list[str] | None
+    units: str | None
+    clock_offset: float
+    episode: int
+    random_budget: float
+    random_candidates: int
+    seed: int
+    resume: str | None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -193,7 +194,7 @@ def _resumed(values: Mapping[str, Any], run: RunFolder) -> dict[str, Any]:
     config = {str(key): value for key, value in _read_config(folder / "config.yaml").items() if key in known}
     states = [name for name in (FIT, RANDOM) if (folder / name).is_file()]
     for name in states:
-        read_state(folder / name)  # before the first of them is in the new folder
+        state.read(folder / name)  # before the first of them is in the new folder
     for name in states:
         shutil.copy(folder / name, run.path / name)
     return config

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +48,11 @@ class ExciteSettings:
     """
 
     robot: dict[str, Any]
-    excitation: ExcitationSettings = field(default_factory=ExcitationSettings)
-    drive: DriveSettings = field(default_factory=DriveSettings)
-    targets: str | None = None
-    interface: str | None = None
-    interface_settings: dict[str, Any] | None = None
+    excitation: ExcitationSettings
+    drive: DriveSettings
+    targets: str | None
+    interface: str | None
+    interface_settings: dict[str, Any] | None
 
     def __post_init__(self) -> None:
         """Refuse settings of no interface."""

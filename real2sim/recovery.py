@@ -16,12 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 
-from dexsim import settings
 from dexsim.backends import BackendSettings
 from dexsim.files import atomic_write
-from dexsim.paths import cfg_dir
 from dexsim.robots import RobotSpec, constants, load
 from real2sim.autotune import Real2SimSettings
 from real2sim.logs.files import load_log
@@ -32,6 +29,7 @@ from real2sim.results.outcome import csv_text
 from real2sim.search.fit import Fit
 from real2sim.search.problem import Problem
 from real2sim.search.space import SearchSpace
+from real2sim.shipped import shipped
 from real2sim.simulated_robot import SimulatedRobot, SimulatedRobotSettings
 
 SETTLE_S = 3.0
@@ -103,7 +101,7 @@ def recover(
     space = SearchSpace(robot, how.space, measured.joints, measured.moved)
     problem = Problem(measured, space, BackendSettings())
     with tempfile.TemporaryDirectory() as folder:
-        fit = Fit(problem, how.stages, Path(folder) / "fit.pkl", seed=0)
+        fit = Fit(problem, how.stages, Path(folder) / "fit.npz", seed=0)
         fit.run()
     confidence, known = assess(fit.last, fit.x), {**constants(robot), **source.hidden}
     recovered = [
@@ -167,7 +165,7 @@ def main() -> None:
     robot = load(given.robot)
     log = load_log(given.log, robot)
     heldout = None if given.heldout is None else load_log(given.heldout, robot)
-    how = settings.build(Real2SimSettings, OmegaConf.load(cfg_dir() / "real2sim" / "default.yaml"))
+    how = shipped(Real2SimSettings, "real2sim/default")
     everything = read(given.out)
     rate_hz = float(round(log.measurement_hz))
     for seed in sorted({*range(*given.seeds)} - {each.seed for each in everything}):

@@ -21,6 +21,7 @@ from dexsim.errors import require
 from dexsim.robots import RobotSpec, constants, labels, with_constants
 from dexsim.robots.interface import JointReading
 from dexsim.scene import Scene
+from real2sim.search.space import drives_of, owner_of
 
 # Medians that the nominal robot has not: dry friction in N m of arms and hands, delay and lag in s.
 FRICTION, DELAY, LAG = (0.4, 0.04), 0.015, 0.035
@@ -31,6 +32,8 @@ LOG_SPREADS = {
 }  # fmt: skip
 SPREADS = {"joint_delay": 0.005, "joint_bias": 0.002, "link_gravity_compensation": 0.15}
 COMPENSATION = 0.8
+# What has a controller of its own. Their order is that in which a seed draws for them.
+DRIVES = ("left_hand", "left_arm", "right_hand", "right_arm")
 # Efforts are noisy by this share of the drive's largest one; their noise forgets itself by half from row to row.
 EFFORT_NOISE, EFFORT_MEMORY = 0.008, 0.5
 
@@ -93,15 +96,11 @@ def hidden_constants(robot: RobotSpec, seed: int, spread: float = 1.0) -> dict[s
     values["joint_bias"] = spread * SPREADS["joint_bias"] * rng.standard_normal(len(hand))
     for name, median in (("joint_delay", DELAY), ("link_gravity_compensation", COMPENSATION)):
         # One drive, one controller: the same for all joints of an arm, or of a hand.
-        owner = np.array([_part(label) for label in labels(robot, name)])
-        draws = {part: rng.standard_normal() for part in sorted(set(owner.tolist()))}
-        shift = spread * SPREADS[name] * np.array([draws[part] for part in owner.tolist()])
+        draws = {part: rng.standard_normal() for part in DRIVES}
+        owners = [drives_of(owner_of(robot, name, label)) for label in labels(robot, name)]
+        shift = spread * SPREADS[name] * np.array([draws[part] for part in owners])
         values[name] = np.clip(median + shift, 0.0, None)
     return values
-
-
-def _part(label: str) -> str:
-    return label[:2] if label.startswith(("L_", "R_")) and "_base_link" not in label else f"{label[0].upper()}_arm"
 
 
 class SimulatedRobot:

@@ -17,11 +17,13 @@ import torch
 from dexsim.backends import BackendSettings, InitialState
 from dexsim.backends.make import make_backend
 from dexsim.backends.mujoco.model import build_spec
-from dexsim.robots import RobotSpec
-from dexsim.robots.spec import SIDES, optional_side
+from dexsim.robots import Link, RobotSpec
+from dexsim.robots.spec import SIDES
 from dexsim.scene import Scene
 
 SAMPLE_HZ = 50.0
+# Role of the link above the elbow that has a shape.
+UPPER_ARM = "upper_arm_yaw"
 # Nothing farther apart than this is measured, m.
 FAR = 1.0
 # Shapes of the base that the model lacks: name -> kind, size as MuJoCo has it in m, centre in m.
@@ -67,7 +69,7 @@ class Clearance:
         spec = build_spec(Scene(robot, collisions=False))
         for name, (kind, size, centre) in KEEP_OUT.items():
             shape = mujoco.mjtGeom.mjGEOM_BOX if kind == "box" else mujoco.mjtGeom.mjGEOM_CAPSULE
-            spec.body("base_link").add_geom(name=name, type=shape, size=size, pos=centre, contype=0, conaffinity=0)
+            spec.body(robot.root).add_geom(name=name, type=shape, size=size, pos=centre, contype=0, conaffinity=0)
         self._robot, self._model = robot, spec.compile()
         self._data = mujoco.MjData(self._model)
         self._addresses = np.array([self._model.joint(name).qposadr[0] for name in robot.joint_names])
@@ -77,12 +79,13 @@ class Clearance:
     def _pair_classes(self) -> dict[tuple[str, ...], np.ndarray]:
         """Sides -> (P, 2) geoms whose distances only those sides' arms can mend."""
         geoms = [geom for geom, link in enumerate(self._links) if link != "table"]
-        owner = {geom: optional_side(self._links[geom]) for geom in geoms}
+        known = {link.name: link for link in self._robot.links}
+        owner = {geom: known[name].side if (name := self._links[geom]) in known else "" for geom in geoms}
         found: dict[tuple[str, ...], list[tuple[int, int]]] = {("left",): [], ("right",): [], SIDES: []}
         for first, second in itertools.combinations(geoms, 2):
             sides = tuple(side for side in SIDES if side in (owner[first], owner[second]))
             within = owner[first] == owner[second]
-            if sides and (not within or _folds(self._links[first], self._links[second])):
+            if sides and (not within or _folds(known[self._links[first]], known[self._links[second]])):
                 found[sides].append((first, second))
         return {sides: np.array(pairs) for sides, pairs in found.items() if pairs}
 
@@ -134,10 +137,9 @@ def _link(model: Any, geom: int) -> str:
     return name if name in KEEP_OUT or name == "table" else model.body(model.geom_bodyid[geom]).name
 
 
-def _folds(first: str, second: str) -> bool:
+def _folds(first: Link, second: Link) -> bool:
     """Whether one is an upper arm, and the other of the hand that the elbow can fold against it."""
-    hand = ("L_", "R_")
-    return any("upper_arm" in a and b.startswith(hand) for a, b in ((first, second), (second, first)))
+    return any(a.role == UPPER_ARM and b.part == "hand" for a, b in ((first, second), (second, first)))
 
 
 def between(time: np.ndarray, command: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

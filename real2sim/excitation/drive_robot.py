@@ -35,11 +35,11 @@ class DriveSettings:
         error_s: how long it must last, s.
     """
 
-    measure_hz: float = 50.0
-    approach_speed: float = 0.3
-    arm_error: float = 0.4
-    hand_error: float = 0.8
-    error_s: float = 0.3
+    measure_hz: float
+    approach_speed: float
+    arm_error: float
+    hand_error: float
+    error_s: float
 
     def __post_init__(self) -> None:
         """Refuse what cannot be, or would not protect a robot."""

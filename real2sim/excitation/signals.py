@@ -15,7 +15,6 @@ import numpy as np
 
 from dexsim.errors import UserError, require
 from dexsim.robots import RobotSpec
-from dexsim.robots.spec import optional_side
 from real2sim.excitation.clearance import Approach, Clearance, envelope
 from real2sim.excitation.targets import Targets, check_ranges
 
@@ -35,7 +34,6 @@ ARM: dict[str, tuple[float, float]] = {
     "wrist_roll": (0.0, 0.8),
     "wrist_pitch": (0.0, 0.5),
 }
-MIRRORED = ("roll", "yaw")
 # The same of a thumb's joints, as shares of the way from open to closed. Within these it stays off its fingers wherever
 # they are: what is fitted has no contacts, and could not follow a thumb that meets one.
 THUMB: dict[str, tuple[float, float]] = {"thumb_proximal_yaw": (0.25, 0.2), "thumb_proximal_pitch": (0.25, 0.2)}
@@ -66,15 +64,15 @@ class ExcitationSettings:
         clearance_m: that stays free between arms, hands and body.
     """
 
-    duration_s: float = 200.0
-    rate_hz: float = 10.0
-    parts: tuple[Part, ...] = PARTS
-    seed: int = 0
-    speed_share: float = 0.4
-    max_speed: float = 1.5
-    amplitude_share: float = 0.85
-    margin_rad: float = 0.05
-    clearance_m: float = 0.03
+    duration_s: float
+    rate_hz: float
+    parts: tuple[Part, ...]
+    seed: int
+    speed_share: float
+    max_speed: float
+    amplitude_share: float
+    margin_rad: float
+    clearance_m: float
 
     def __post_init__(self) -> None:
         """Refuse what cannot be, or should not be tried on a robot."""
@@ -153,24 +151,17 @@ def allowed_speed(robot: RobotSpec, settings: ExcitationSettings) -> np.ndarray:
     return np.minimum(settings.speed_share * limits, settings.max_speed)
 
 
-def part_of(robot: RobotSpec) -> list[str]:
-    """The part of each commanded joint."""
-    return [
-        f"{optional_side(name)}_{'hand' if hand else 'arm'}"
-        for name, hand in zip(robot.commands, robot.is_hand, strict=True)
-    ]
-
-
 def base_pose(robot: RobotSpec, settings: ExcitationSettings) -> np.ndarray:
     """(J,) where motions start and end, rad: arms aside, fingers half closed, thumbs out of their way."""
     low, high = robot.command_limits.T
     pose, opened, way = (low + high) / 2, np.array(robot.open_position), _way(robot)
-    for joint, name in enumerate(robot.commands):
+    is_right = robot.of_side("right")
+    for joint in range(len(pose)):
         kind = _kind(robot, joint)
         if kind in THUMB:
             pose[joint] = opened[joint] + THUMB[kind][0] * way[joint]
         elif kind in ARM:
-            mirror = -1.0 if optional_side(name) == "right" and kind.endswith(MIRRORED) else 1.0
+            mirror = robot.mirror.sign[joint] if is_right[joint] and robot.mirror else 1.0
             pose[joint] = mirror * ARM[kind][0]
     return np.clip(pose, low + settings.margin_rad, high - settings.margin_rad)
 
@@ -182,7 +173,8 @@ def _way(robot: RobotSpec) -> np.ndarray:
 
 def _kind(robot: RobotSpec, joint: int) -> str:
     """What a joint is on either side ("shoulder_pitch")."""
-    return robot.commands[joint].removesuffix("_joint").partition("_")[2]
+    each = robot.joint(robot.commands[joint])
+    return f"{each.finger}_{each.role}" if each.finger else each.role
 
 
 class _Motion:
@@ -196,7 +188,7 @@ class _Motion:
     def __init__(self, robot: RobotSpec, settings: ExcitationSettings) -> None:
         count, rest = round(settings.duration_s * settings.rate_hz), round(REST_S * settings.rate_hz)
         self.time = np.arange(count) / settings.rate_hz
-        self._parts = np.array(part_of(robot))
+        self._parts = np.array([robot.part_of(name) for name in robot.commands])
         self._starts = rest + np.round(np.cumsum([0.0, *SECTIONS.values()]) * (count - 2 * rest)).astype(int)
         self.offsets = np.zeros((count, len(self._parts)))
         amplitude, speed = _amplitudes(robot, settings), allowed_speed(robot, settings)

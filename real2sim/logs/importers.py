@@ -20,6 +20,7 @@ import numpy as np
 from dexsim.errors import UserError, one_line
 from dexsim.robots import RobotSpec
 from dexsim.robots.messages import COMMAND_TOPIC, ROBOT_RECORD, STATE_TOPIC, JointMessage, decode
+from dexsim.robots.spec import SIDES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,8 +38,10 @@ GR1_SLICES = {
 # The hand's values there, in the order of robosuite's `FourierRightHand.format_action` and its actuators. Each counts
 # from 0 when open to positive when closed, whatever its sign is here. That the last is the thumb's yaw shows in the
 # data: it rests at 1.74 rad, which the pitch (up to 1.22) cannot reach.
-GR1_HAND = ("pinky_proximal", "ring_proximal", "middle_proximal", "index_proximal", "thumb_proximal_pitch",
-            "thumb_proximal_yaw")  # fmt: skip
+GR1_HAND = (
+    ("pinky", "proximal"), ("ring", "proximal"), ("middle", "proximal"), ("index", "proximal"),
+    ("thumb", "proximal_pitch"), ("thumb", "proximal_yaw"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -220,8 +223,9 @@ def _gr1_parts(robot: RobotSpec) -> dict[str, list[tuple[str, float]]]:
     """Names and signs of our joints, by the dataset's name for a part and in its order."""
     closing = dict(zip(robot.commands, np.sign(np.subtract(robot.closed_position, robot.open_position)), strict=True))
     parts: dict[str, list[tuple[str, float]]] = {}
-    for side in ("left", "right"):
-        hand = [f"{side[0].upper()}_{part}_joint" for part in GR1_HAND]
+    for side in SIDES:
+        own = {(joint.finger, joint.role): joint.name for joint in map(robot.joint, robot.parts[f"{side}_hand"])}
+        hand = [own[each] for each in GR1_HAND]
         parts[f"{side}_arm"] = [(name, 1.0) for name in robot.arm_joints(side)]
         parts[f"{side}_hand"] = [(name, float(closing[name])) for name in hand]
     return parts

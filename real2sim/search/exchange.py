@@ -11,10 +11,13 @@ from, all joints at once and what they share at rest. A joint takes what fits it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from real2sim.search.ambiguity import EXCHANGED, drives, exchanged
-from real2sim.search.base import SearchSettings
+from real2sim.search.base import Search, SearchSettings
 from real2sim.search.gauss_newton import GaussNewton
 from real2sim.search.problem import Problem, Residuals
 from real2sim.search.space import SearchSpace
@@ -25,12 +28,11 @@ FARTHEST, NEAREST = 12.0, 1.25
 MARGIN = 10.0
 
 
-class ExchangeSearch:
+class ExchangeSearch(Search):
     """The search; its first step makes the starts, the others go on from them, and the last takes what is better."""
 
     def __init__(self, settings: SearchSettings, x: np.ndarray) -> None:
-        self.settings, self.x, self.mse = settings, x.copy(), np.inf
-        self.count, self.done = 0, False
+        super().__init__(settings, x)
         self._polished: list[GaussNewton] = []
 
     def step(self, problem: Problem) -> None:
@@ -47,6 +49,17 @@ class ExchangeSearch:
         if self.done:
             self._take(problem, apart)
             self._polished = []
+
+    def get_state(self) -> dict[str, Any]:
+        """See `Search`."""
+        return {**super().get_state(), "polished": [search.get_state() for search in self._polished]}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """See `Search`."""
+        super().set_state(state)
+        self._polished = [GaussNewton(self.settings, self.x) for _ in state["polished"]]
+        for search, stored in zip(self._polished, state["polished"], strict=True):
+            search.set_state(stored)
 
     def _starts(self, apart: Problem) -> list[np.ndarray]:
         longer = np.geomspace(NEAREST, FARTHEST, self.settings.candidates // 2)

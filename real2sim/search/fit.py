@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import pickle
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +16,10 @@ import dexsim
 from dexsim.errors import UserError
 from dexsim.files import atomic_write
 from dexsim.robots import constants
-from real2sim.search import Search, SearchSettings, batch_size, make_search
+from real2sim.search import state as files
+from real2sim.search.base import Search, SearchSettings
 from real2sim.search.cma import hash_seed
+from real2sim.search.make import batch_size, make_search
 from real2sim.search.problem import Problem
 
 _log = logging.getLogger(__name__)
@@ -49,14 +51,12 @@ class _State:
     """All that a fit needs to go on.
 
     Attributes:
-        identity: what it is a fit of.
         x: (P,) the result of the last stage that has ended.
         stage: the one under way.
         search: its search, None before its first step.
         steps: what has been done.
     """
 
-    identity: tuple
     x: np.ndarray
     stage: int = 0
     search: Search | None = None
@@ -78,12 +78,10 @@ class Fit:
 
     def __init__(self, problem: Problem, stages: Sequence[SearchSettings], path: Path, seed: int) -> None:
         self.problem, self.stages, self.path, self.seed = problem, tuple(stages), path, seed
-        identity = _identity(problem, self.stages, seed)
-        self._state = _State(identity, problem.space.start.copy())
+        self._identity = _identity(problem, self.stages, seed)
+        self._state = _State(problem.space.start.copy())
         if path.exists():
-            self._state = read_state(path)
-            if self._state.identity != identity:
-                raise UserError(f"{path}: is the state of a fit of another log, or with other settings")
+            self._state = self._restored(files.read(path))
             _log.info("going on after %d steps of %s", len(self._state.steps), path.stem)
 
     @property
@@ -126,8 +124,7 @@ class Fit:
             stage = self.stages[self._state.stage]
             part = self.problem.part(stage.window_s, stage.timestep)
             if self._state.search is None:
-                seed = hash_seed(self.seed, self._state.stage)  # two stages do not try the same
-                self._state.search = make_search(stage, part, self._state.x, seed)
+                self._state.search = self._begin(self._state.stage, self._state.x)
             while not self._state.search.done:
                 yield self._take(part, self._state.search)
             self._state.x, self._state.stage = self.x, self._state.stage + 1
@@ -147,9 +144,38 @@ class Fit:
 
     def _store(self) -> None:
         # Going on with what was stored, to the last bit: then it makes no difference whether it had to be read.
-        data = pickle.dumps(self._state)
+        state, search = self._state, self._state.search
+        data = files.encode(
+            {
+                "identity": self._identity,
+                "x": state.x,
+                "stage": state.stage,
+                "search": None if search is None else search.get_state(),
+                "steps": [astuple(step) for step in state.steps],
+            }
+        )
         atomic_write(self.path, data)
-        self._state = pickle.loads(data)
+        self._state = self._restored(files.decode(data, self.path))
+
+    def _restored(self, stored: Mapping[str, Any]) -> _State:
+        """The state that a file holds; raises UserError for one of another fit."""
+        if stored.get("identity") != self._identity:
+            raise UserError(f"{self.path}: is the state of a fit of another log, or with other settings")
+        try:
+            steps = [_step(*row) for row in stored["steps"]]
+            state = _State(files.same_kind(stored["x"], self._state.x), int(stored["stage"]), None, steps)
+            if not 0 <= state.stage <= len(self.stages):
+                raise ValueError("no such stage")
+            if stored["search"] is not None:  # that of the last stage stays when it has ended
+                state.search = self._begin(min(state.stage, len(self.stages) - 1), state.x)
+                state.search.set_state(stored["search"])
+        except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError):
+            raise files.no_state(self.path) from None
+        return state
+
+    def _begin(self, stage: int, x: np.ndarray) -> Search:
+        seed = hash_seed(self.seed, stage)  # two stages do not try the same
+        return make_search(self.stages[stage], self.problem.space, x, seed)
 
     def _line(self, step: Step) -> str:
         stage = self.stages[step.stage]
@@ -170,7 +196,7 @@ class Fit:
         return finer * batch_size(stage, self.problem.space) * self.problem.part(stage.window_s).log.duration
 
 
-def _identity(problem: Problem, stages: Sequence[SearchSettings], seed: int) -> tuple:
+def _identity(problem: Problem, stages: Sequence[SearchSettings], seed: int) -> dict[str, Any]:
     """What a state is of: version, log, clocks, robot, space, simulator, stages and seed."""
     space, log = problem.space, problem.log
     digest = hashlib.sha256()
@@ -178,25 +204,17 @@ def _identity(problem: Problem, stages: Sequence[SearchSettings], seed: int) -> 
     arrays = (log.time, log.command, log.position, space.low, space.high, space.start, space.prior)
     for array in (*arrays, *(robot[name] for name in sorted(robot))):
         digest.update(np.ascontiguousarray(array).tobytes())
-    names = tuple(parameter.name for parameter in space.parameters)
-    simulator = (problem.settings.name, problem.settings.timestep)  # threads change nothing
-    return (
-        dexsim.__version__,
-        log.digest,
-        names,
-        digest.hexdigest(),
-        simulator,
-        tuple(str(asdict(stage)) for stage in stages),
-        seed,
-    )
+    return {
+        "version": dexsim.__version__,
+        "log": log.digest,
+        "parameters": [parameter.name for parameter in space.parameters],
+        "numbers": digest.hexdigest(),
+        "simulator": [problem.settings.name, problem.settings.timestep],  # threads change nothing
+        "stages": [asdict(stage) for stage in stages],
+        "seed": seed,
+    }
 
 
-def read_state(path: Path) -> _State:
-    """The state of a fit; raises UserError for a file that is none."""
-    try:
-        state = pickle.loads(path.read_bytes())
-    except Exception:  # whatever reading what is not a pickle comes to
-        state = None
-    if not isinstance(state, _State):
-        raise UserError(f"{path}: is no state of a fit, or is cut short")
-    return state
+def _step(stage: int, method: str, count: int, *numbers: float) -> Step:
+    mse, robot_seconds, seconds = map(float, numbers)
+    return Step(int(stage), str(method), int(count), mse, robot_seconds, seconds)

@@ -16,7 +16,7 @@ import numpy as np
 
 from dexsim.errors import UserError
 from real2sim.search.ambiguity import directions
-from real2sim.search.base import SearchSettings
+from real2sim.search.base import Search
 from real2sim.search.problem import FLOOR, Problem, Residuals
 from real2sim.search.space import SearchSpace
 
@@ -108,12 +108,8 @@ def pull(near: Linearization, weight: np.ndarray, error: np.ndarray, count: int)
     return gradient
 
 
-class GaussNewton:
+class GaussNewton(Search):
     """The search; see the module."""
-
-    def __init__(self, settings: SearchSettings, x: np.ndarray) -> None:
-        self.settings, self.x, self.mse = settings, x.copy(), np.inf
-        self.count, self.done = 0, False
 
     def step(self, problem: Problem) -> None:
         """See `Search`."""

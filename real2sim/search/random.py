@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from dexsim.errors import UserError
-from real2sim.search.base import SearchSettings
+from real2sim.search.base import Search, SearchSettings
 from real2sim.search.problem import Problem
+from real2sim.search.state import same_kind
 
 
-class RandomSearch:
+class RandomSearch(Search):
     """Samples sets of parameters evenly within their bounds and keeps the one with the least tracking error.
 
     Attributes:
@@ -18,8 +22,7 @@ class RandomSearch:
     """
 
     def __init__(self, settings: SearchSettings, x: np.ndarray, seed: int) -> None:
-        self.settings, self.x, self.mse = settings, x, np.inf
-        self.count, self.done = 0, False
+        super().__init__(settings, x)
         self.samples, self.errors = np.empty((0, len(x))), np.empty(0)
         self._rng = np.random.default_rng(seed)
 
@@ -33,6 +36,19 @@ class RandomSearch:
             self.x, self.mse = self.samples[best], float(self.errors[best])
         self.count += 1
         self.done = self.count >= self.settings.steps
+
+    def get_state(self) -> dict[str, Any]:
+        """See `Search`."""
+        own = {"samples": self.samples, "errors": self.errors, "generator": self._rng.bit_generator.state}
+        return {**super().get_state(), **own}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """See `Search`."""
+        super().set_state(state)
+        tried = self.count * self.settings.candidates
+        self.samples = same_kind(state["samples"], np.empty((tried, len(self.x))))
+        self.errors = same_kind(state["errors"], np.empty(tried))
+        self._rng.bit_generator.state = state["generator"]
 
     def ranked(self, share: float) -> np.ndarray:
         """The set (P,) at a share of the ranking by error: 0 best, 0.5 median, 1 the worst that did not fail."""

@@ -17,9 +17,8 @@ import numpy as np
 
 from dexsim import parameters
 from dexsim.errors import UserError, require, unknown
-from dexsim.robots import RobotSpec, constants, labels, with_constants
+from dexsim.robots import Joint, Link, RobotSpec, constants, labels, with_constants
 from dexsim.robots.constants import CONSTANTS
-from dexsim.robots.spec import optional_side
 
 Tie = Literal["none", "mirror", "fingers", "part", "side", "all"]
 LOG_NAMES = frozenset(
@@ -228,7 +227,7 @@ class SearchSpace:
     def _owners(self) -> np.ndarray:
         owner = np.full(len(self), -1)
         for i, parameter in enumerate(self.parameters):
-            if CONSTANTS[parameter.constant] != "command":
+            if CONSTANTS[parameter.constant].per != "command":
                 continue
             of = labels(self.robot, parameter.constant)
             told = [self._movers[of[m]] for m in parameter.members if of[m] in self._movers]
@@ -256,7 +255,8 @@ class SearchSpace:
         told = {i: self._told_by(name, items[i], chains) for i in chosen}
         groups: dict[str, list[int]] = {}
         for i in chosen:
-            groups.setdefault(_TIES[how.tie](known[i]), []).append(i)
+            label = _TIES[how.tie](owner_of(self._nominal, name, known[i]), known[i])
+            groups.setdefault(label, []).append(i)
         found = []
         for label, tied in groups.items():
             group = sorted(tied, key=lambda i: not told[i].any())  # the first one's value is the parameter's
@@ -362,36 +362,35 @@ class _Chains:
         return found
 
 
-def _side(label: str) -> str:
-    return optional_side(label) or ""
+def owner_of(robot: RobotSpec, constant: str, label: str) -> Joint | Link:
+    """The joint or link that a value of a constant belongs to, by one of its `labels`."""
+    name = label.partition(".")[0]
+    return robot.link(name) if CONSTANTS[constant].per.startswith("link") else robot.joint(name)
 
 
-def _bare(label: str) -> str:
-    """A label without its side."""
-    for prefix in ("left_", "right_", "L_", "R_"):
-        label = label.removeprefix(prefix)
-    return label
+def drives_of(item: Joint | Link) -> str:
+    """Whose drives a joint or link hangs on, such as "left_arm": a palm, which is no finger's, on the arm's."""
+    return f"{item.side}_{'hand' if item.finger else 'arm'}"
 
 
-def _part(label: str) -> str:
-    # The palm is carried by the arm's drives.
-    kind = "hand" if label.startswith(("L_", "R_")) and "_base_link" not in label else "arm"
-    return f"{_side(label)}_{kind}"
+def _named(label: str, *words: str) -> str:
+    """A label of other words, for the same axis."""
+    _, dot, axis = label.partition(".")
+    return "_".join(word for word in words if word) + dot + axis
 
 
-def _finger(label: str) -> str:
-    digit = label.split("_")[1] if label.startswith(("L_", "R_")) else ""
-    fingers = ("index", "middle", "ring", "pinky")
-    return label.replace(digit, "fingers", 1) if digit in fingers else label
+def _finger(item: Joint | Link, label: str) -> str:
+    return _named(label, item.side, "fingers", item.role) if item.finger not in ("", "thumb") else label
 
 
-_TIES: dict[str, Callable[[str], str]] = {
-    "none": lambda label: label,
-    "mirror": _bare,
+# What shares a value by each tie: all that get the same label.
+_TIES: dict[str, Callable[[Joint | Link, str], str]] = {
+    "none": lambda item, label: label,
+    "mirror": lambda item, label: _named(label, item.finger, item.role),
     "fingers": _finger,
-    "part": _part,
-    "side": _side,
-    "all": lambda label: "",
+    "part": lambda item, label: drives_of(item),
+    "side": lambda item, label: item.side,
+    "all": lambda item, label: "",
 }
 
 

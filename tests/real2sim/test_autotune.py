@@ -17,9 +17,8 @@ from real2sim.logs.files import save_log
 from real2sim.results import report
 from real2sim.results.judgement import Judged
 from real2sim.search import fit
-from tests.real2sim.replayed import JOINTS, make_log, robot_with
+from tests.real2sim.replayed import ELBOW, INDEX, JOINTS, WRIST, make_log, robot_with
 
-ELBOW, WRIST, INDEX = JOINTS
 TRUE = robot_with(
     {
         "joint_stiffness": {ELBOW: 85.0, WRIST: 40.0, INDEX: 2.4},
@@ -30,7 +29,7 @@ TRUE = robot_with(
 SHORT = [
     "backend.threads=1",
     "real2sim.stages=[{method: cma, steps: 2, candidates: 8, window_s: 6.0}, {method: gauss_newton, steps: 7}]",
-    "random_candidates=16",
+    "random_candidates=8",
 ]
 
 
@@ -38,8 +37,8 @@ SHORT = [
 def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`log.parquet` and, another motion of the same robot, `other.parquet`."""
     folder = tmp_path_factory.mktemp("logs")
-    save_log(folder / "log.parquet", make_log(TRUE, 14.0, noise=3e-4))
-    save_log(folder / "other.parquet", make_log(TRUE, 10.0, noise=3e-4, seed=1))
+    save_log(folder / "log.parquet", make_log(TRUE, 11.0, noise=3e-4))
+    save_log(folder / "other.parquet", make_log(TRUE, 7.0, noise=3e-4, seed=1))
     return folder
 
 
@@ -140,12 +139,20 @@ def test_a_killed_run_goes_on(logs: Path, done: Path, monkeypatch: pytest.Monkey
         ),
         (["log=x.parquet", "real2sim.stages=[]"], "error: real2sim.stages = []: must be one or more"),
         (["log=x.parquet", "real2sim.stages=[{method: magic, steps: 1}]"], "error: real2sim.stages"),
+        (
+            ["log=x.parquet", "real2sim.stages=[{method: cma, steps: 1}]"],
+            "error: real2sim.stages[0].candidates = 0: must be at least 6 for cma",
+        ),
+        (["log=x.parquet", "~seed"], "error: seed is missing: expected int"),
         (["log=x.parquet", "random_budget=-1"], "error: random_budget = -1.0"),
         (["log=x.parquet", "heldout=3"], "error: heldout"),
         ([], "error: log is missing: add log=<file>"),
         (["resume=no_such_folder"], "error: resume = 'no_such_folder': nothing to go on with: it has no config.yaml"),
         (
-            ["log=x.parquet", "real2sim.stages=[{method: cma, steps: 1}, {method: random, steps: 1}]"],
+            [
+                "log=x.parquet",
+                "real2sim.stages=[{method: cma, steps: 1, candidates: 8}, {method: random, steps: 1, candidates: 8}]",
+            ],
             "error: real2sim.stages = ['cma', 'random']: must be random at most as the first",
         ),
         (["resume=no_such_folder", "seed=3"], "error: seed cannot be given with resume="),
@@ -180,7 +187,7 @@ def test_a_config_that_cannot_be_read_gets_one_line(
 ):
     broken = logs / "broken"
     broken.mkdir(exist_ok=True)
-    (broken / "fit.pkl").write_bytes((done / "fit.pkl").read_bytes())
+    (broken / "fit.npz").write_bytes((done / "fit.npz").read_bytes())
     (broken / "config.yaml").write_bytes(content)
     assert cli.main(["autotune", f"resume={broken}", f"runs_dir={logs / 'wrong'}"]) == 2
     error = capsys.readouterr().err
@@ -202,12 +209,12 @@ def test_a_state_that_cannot_be_read_gets_one_line(
 ):
     broken = logs / "broken"
     broken.mkdir(exist_ok=True)
-    whole = (done / "fit.pkl").read_bytes()
-    (broken / "fit.pkl").write_bytes(whole[: len(whole) // 2] if content == b"cut" else content)
+    whole = (done / "fit.npz").read_bytes()
+    (broken / "fit.npz").write_bytes(whole[: len(whole) // 2] if content == b"cut" else content)
     (broken / "config.yaml").write_bytes((done / "config.yaml").read_bytes())
     assert cli.main(["autotune", f"resume={broken}", f"runs_dir={logs}"]) == 2
     error = capsys.readouterr().err
-    assert f"{broken / 'fit.pkl'}: is no state of a fit, or is cut short" in error
+    assert f"{broken / 'fit.npz'}: is no state of a fit, or is cut short" in error
     assert error.count("\n") == 1
 
 

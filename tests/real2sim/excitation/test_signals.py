@@ -11,7 +11,6 @@ import pytest
 from dexsim.backends.mujoco.model import build_spec
 from dexsim.errors import UserError
 from dexsim.robots import load
-from dexsim.robots.spec import optional_side
 from dexsim.scene import Scene
 from real2sim.excitation.clearance import Clearance, between, envelope, follow
 from real2sim.excitation.signals import (
@@ -22,12 +21,12 @@ from real2sim.excitation.signals import (
     base_pose,
     check_targets,
     make_excitation,
-    part_of,
 )
 from real2sim.excitation.targets import Targets, load_targets, save_targets
+from real2sim.shipped import shipped
 
 ROBOT = load("gr1t2")
-SHORT = ExcitationSettings(duration_s=24.0)
+SHORT = shipped(ExcitationSettings, "excite", "excitation", duration_s=24.0)
 FINGERS = ("index", "middle", "ring", "pinky")
 
 
@@ -127,7 +126,7 @@ def test_the_same_seed_makes_the_same_targets_and_another_others(made: Excitatio
 def test_parts_that_are_not_chosen_hold_still(part: str):
     settings = replace(SHORT, parts=(part,))
     targets = make_excitation(ROBOT, settings).targets
-    np.testing.assert_array_equal(moved(targets), np.array(part_of(ROBOT)) == part)
+    np.testing.assert_array_equal(moved(targets), [ROBOT.part_of(name) == part for name in ROBOT.commands])
 
 
 def test_motions_that_come_too_close_become_smaller_and_then_are_refused():
@@ -161,7 +160,8 @@ def test_the_nearest_is_found_among_all_pairs(made: Excitation):
     model = build_spec(Scene(ROBOT)).compile()
     data = mujoco.MjData(model)
     links = [model.body(body).name for body in model.geom_bodyid]
-    left, right = ([g for g, link in enumerate(links) if optional_side(link) == side] for side in ("left", "right"))
+    sides = [ROBOT.link(link).side if link != "world" else "" for link in links]
+    left, right = ([geom for geom, own in enumerate(sides) if own == side] for side in ("left", "right"))
     addresses = [model.joint(name).qposadr[0] for name in ROBOT.joint_names]
     rows = made.targets.command[30::60]
     least = []

@@ -190,7 +190,7 @@ def test_lerobot_hand_commands_end_at_the_limits(tmp_path: Path) -> None:
 
 
 def test_the_hand_has_every_joint_once() -> None:
-    assert sorted(f"L_{part}_joint" for part in GR1_HAND) == sorted(ROBOT.commands[7:13])
+    assert sorted(f"L_{finger}_{role}_joint" for finger, role in GR1_HAND) == sorted(ROBOT.commands[7:13])
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,12 @@ from dexsim.robots import constants
 from real2sim.logs.joint_log import JointLog
 from real2sim.results import confidence
 from real2sim.results.confidence import assess
-from real2sim.search import SearchSettings, make_search
+from real2sim.search.base import SearchSettings
 from real2sim.search.gauss_newton import linearize
 from real2sim.search.problem import Problem
 from real2sim.search.space import FreeSettings, SearchSpace
-from tests.real2sim.replayed import BACKEND, JOINTS, make_log, robot_with
+from tests.real2sim.replayed import BACKEND, ELBOW, INDEX, WRIST, make_log, problem_of, robot_with, search
 
-ELBOW, WRIST, INDEX = JOINTS
 TRUE = {"joint_stiffness": {ELBOW: 75.0, WRIST: 33.0, INDEX: 2.2}, "link_mass": {"left_hand_yaw_link": 1.25}}
 FREE = {
     "joint_stiffness": FreeSettings((0.1, 10.0), prior=1.0),
@@ -30,11 +29,19 @@ FREE = {
 
 
 def fitted(log: JointLog, free: dict[str, FreeSettings], steps: int = 3) -> tuple[Problem, np.ndarray]:
-    problem = Problem(log, SearchSpace(robot_with({}), free, log.joints, log.moved), BACKEND)
-    search = make_search(SearchSettings("gauss_newton", steps, tolerance=0.0), problem, problem.space.start, 0)
-    for _ in range(steps):
-        search.step(problem)
-    return problem, search.x
+    problem = problem_of(log, free)
+    return problem, search(problem, problem.space.start, SearchSettings("gauss_newton", steps, tolerance=0.0))
+
+
+@pytest.fixture(scope="module")
+def log() -> JointLog:
+    return make_log(robot_with(TRUE), noise=3e-4)
+
+
+@pytest.fixture(scope="module")
+def usual(log: JointLog) -> tuple[Problem, np.ndarray]:
+    """A problem whose search has ended, and its result; neither may be changed."""
+    return fitted(log, FREE, steps=4)
 
 
 @pytest.fixture
@@ -95,9 +102,8 @@ def test_what_the_log_does_not_tell_is_marked():
 
 
 @pytest.mark.usefixtures("exact_model")
-def test_what_nothing_tells_is_marked_and_does_no_harm():
+def test_what_nothing_tells_is_marked_and_does_no_harm(log: JointLog):
     """A limit that no joint comes near, without a prior."""
-    log = make_log(robot_with(TRUE), noise=3e-4)
     free = {**FREE, "joint_upper": FreeSettings((-0.01, 0.01), only=(ELBOW,))}
     problem, x = fitted(log, free)
     sure = assess(problem, x)
@@ -106,9 +112,8 @@ def test_what_nothing_tells_is_marked_and_does_no_harm():
     assert (sure.half_width[:3] < 0.2).all()
 
 
-def test_a_joint_that_the_model_does_not_reproduce_tells_nothing():
+def test_a_joint_that_the_model_does_not_reproduce_tells_nothing(log: JointLog):
     """An encoder of which nothing but noise comes."""
-    log = make_log(robot_with(TRUE), noise=3e-4)
     position = log.position.copy()
     position[:, 1] = position[:, 1].mean() + 0.3 * np.random.default_rng(0).standard_normal(len(position))
     problem, x = fitted(replace(log, position=position), FREE, steps=2)
@@ -128,9 +133,8 @@ def test_the_shortest_physics_steps_can_be_judged_too():
 
 
 @pytest.mark.usefixtures("exact_model")
-def test_a_search_that_has_not_ended_is_not_sure():
-    log = make_log(robot_with(TRUE), noise=3e-4)
-    ended, x = fitted(log, FREE, steps=4)
+def test_a_search_that_has_not_ended_is_not_sure(usual: tuple[Problem, np.ndarray]):
+    ended, x = usual
     stiffness = [p.name.startswith("joint_stiffness") for p in ended.space.parameters]
     away = x + 0.15 * np.array(stiffness)
     assert (assess(ended, away).half_width[stiffness] > 0.1).all()
@@ -149,12 +153,10 @@ def test_physics_steps_that_are_too_long_for_a_robot_widen_intervals(monkeypatch
     assert assess(problem, x).half_width[p] > 1.3 * same
 
 
-def test_a_prior_holds_against_a_log_that_says_otherwise():
-    log = make_log(robot_with(TRUE), noise=3e-4)
+def test_a_prior_holds_against_a_log_that_says_otherwise(log: JointLog, usual: tuple[Problem, np.ndarray]):
     tight = {**FREE, "joint_stiffness": FreeSettings((0.1, 10.0), prior=1e-4)}
     starts = constants(robot_with({}))["joint_stiffness"]
-    for free, near in ((FREE, False), (tight, True)):
-        problem, x = fitted(log, free)
+    for (problem, x), near in ((usual, False), (fitted(log, tight), True)):
         wrist = next(p for p, each in enumerate(problem.space.parameters) if each.name == f"joint_stiffness/{WRIST}")
         start = starts[problem.space.robot.commands.index(WRIST)]
         assert bool(abs(np.exp(x[wrist]) / start - 1) < 0.01) == near

@@ -162,8 +162,8 @@ def test_a_space_without_a_joint_that_moved_is_refused():
 def test_a_start_goes_by_joint_also_where_joints_are_tied():
     free = {"joint_friction": FreeSettings((0.1, 10.0), "mirror", {"[LR]_*": 0.02, "*": 0.3})}
     starts = {parameter.label: parameter.start for parameter in make(free).parameters}
-    assert starts["index_proximal_joint"] == 0.02
-    assert starts["elbow_pitch_joint"] == 0.3
+    assert starts["index_proximal"] == 0.02
+    assert starts["elbow_pitch"] == 0.3
 
 
 def test_a_factor_on_inertia_is_among_the_constants_and_counts_once():
