@@ -98,7 +98,7 @@ def build(content: Mapping[str, Any]) -> RobotSpec:
 
 def _robot(content: Mapping[str, Any]) -> RobotSpec:
     name, commands = content["name"], tuple(content["commands"])
-    joints = [_Row(f"robot {name!r}, joint {row.get('name')!r}", row) for row in content["joints"]]
+    joints = _joint_rows(content)
     moved = {*commands, *(row["name"] for row in joints if "mimic" in row)}
     ends = {row["name"]: _ends(row) for row in joints if row["name"] in commands}
     absent = [each for each in commands if each not in ends]
@@ -151,6 +151,17 @@ class _Row(dict[str, Any]):
         """Side, part, finger and role."""
         words = {"side": self.chosen("side", SIDES), "part": self.chosen("part", PARTS)}
         return {**words, "finger": str(self.get("finger", "")), "role": str(self.get("role", ""))}
+
+
+def _joint_rows(content: Mapping[str, Any]) -> list[_Row]:
+    """The joints as they stand there; refuses a name that is there twice."""
+    robot = f"robot {content['name']!r}"
+    rows = [_Row(f"{robot}, a joint", row) for row in content["joints"]]
+    names = [row["name"] for row in rows]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UserError(f"{robot} has two joints named {twice[0]!r}")
+    return [_Row(f"{robot}, joint {row['name']!r}", row) for row in rows]
 
 
 def _depth_first(joints: list[_Row], parent: str | None = None) -> list[_Row]:
@@ -227,11 +238,8 @@ def _palm(row: _Row) -> Palm:
 
 
 def _check_names(robot: RobotSpec) -> None:
-    """Refuse names that are there twice, or of nothing."""
-    joints, links = [joint.name for joint in robot.joints], {joint.child for joint in robot.joints} | {robot.root}
-    twice = next((name for name in joints if joints.count(name) > 1), None)
-    if twice is not None:
-        raise UserError(f"robot {robot.name!r} has two joints named {twice!r}")
+    """Refuse names of nothing."""
+    links = {joint.child for joint in robot.joints} | {robot.root}
     wanted = (
         *((f"source of the coupled joint {c.joint!r}", c.source, robot.commands) for c in robot.couplings),
         *((f"link of the fingertip {tip.name!r}", tip.link, links) for tip in robot.fingertips),
