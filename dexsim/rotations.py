@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Array = Any  # a NumPy array or a torch tensor; what comes out is what went in
 
@@ -63,6 +66,15 @@ def quat_from_yaw(yaw: Array) -> Array:
     if isinstance(yaw, np.ndarray):
         return _stack([np.cos(yaw / 2), zero, zero, np.sin(yaw / 2)], yaw)
     return _stack([(yaw / 2).cos(), zero, zero, (yaw / 2).sin()], yaw)
+
+
+def turn_about_z(quat: Tensor, yaw: Tensor) -> Tensor:
+    """Quaternions (n, 4) turned about the world's z by (n,) rad: `quat_from_yaw(yaw)` times them, without its zeros."""
+    import torch
+
+    half = yaw[:, None] / 2
+    zy, xw = quat.flip(1).split(2, dim=1)
+    return half.cos() * quat + half.sin() * torch.cat([-zy, xw], dim=1)
 
 
 def tilt_cosine(quat: Array) -> Array:

@@ -13,7 +13,7 @@ from dexsim.env.randomization import RandomizationSettings
 from dexsim.env.task import InitialState
 from dexsim.errors import require
 from dexsim.robots import RobotSpec
-from dexsim.rotations import quat_from_yaw, quat_multiply, tilt_cosine
+from dexsim.rotations import tilt_cosine, turn_about_z
 from tasks.banks import Bank, mirror_bank
 
 # What Table 4 scales an object by at most; what hands of a shipped bank stay clear of includes it.
@@ -121,7 +121,7 @@ class StartStates:
             place = place + draws.uniform("initial_position", 2, -jitter.initial_position, jitter.initial_position)
         if jitter.initial_yaw:
             yaw = draws.uniform("initial_yaw", 1, -jitter.initial_yaw, jitter.initial_yaw)[:, 0]
-            turn = quat_multiply(quat_from_yaw(yaw), turn)
+            turn = turn_about_z(turn, yaw)
         pose = torch.cat([place, rest[:, None], turn], dim=1)
         if len(self._later) == 0:
             return pose
@@ -139,10 +139,8 @@ def draw_goal(
     height: tuple[float, float],
 ) -> Tensor:
     """Goals (n, 3) in m, drawn from ranges [low, high]; heights are above the object's resting height `rest` (n,)."""
-    ranges = enumerate((x, y, height))
-    goal = torch.cat([draws.uniform(f"goal_{i}", 1, *bounds) for i, bounds in ranges], dim=1)
-    goal[:, 2] += rest
-    return goal
+    parts = [draws.uniform(f"goal_{i}", 1, *bounds) for i, bounds in enumerate((x, y, height))]
+    return torch.cat([*parts[:2], parts[2] + rest[:, None]], dim=1)
 
 
 def check_fit(name: str, size: Sequence[float], largest: Sequence[float], init: str, bank: str | None) -> None:

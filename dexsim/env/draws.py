@@ -45,33 +45,61 @@ def _mix(x: Tensor) -> Tensor:
 
 
 class Columns:
-    """Which numbers episodes draw: learned from the first reset, so that later ones hash all of them at once.
+    """Which numbers episodes draw: learned from the first reset, so that later ones make all of them at once.
 
     Args:
         device: where draws are made.
+        num_envs: environments whose part of the hash is kept, for a seed.
     """
 
-    def __init__(self, device: torch.device | str = "cpu") -> None:
+    def __init__(self, device: torch.device | str = "cpu", num_envs: int = 0) -> None:
         self.device = device
+        self._envs = torch.arange(num_envs, dtype=torch.int64, device=device)
+        self._keys: tuple[int, Tensor] | None = None
+        self._place: dict[tuple[str, float, float], int] = {}
+        self._sizes: list[int] = []
         self._counters: list[int] = []
-        self._tensor = torch.zeros(0, dtype=torch.int64, device=device)
-        self._place: dict[str, tuple[int, int]] = {}
+        self._low: list[float] = []
+        self._span: list[float] = []
+        self._tensors = self._make_tensors()
 
-    @property
-    def counters(self) -> Tensor:
-        """(C,) what each number's key is hashed with."""
-        return self._tensor
+    def key(self, seed: int, env_ids: Tensor) -> Tensor:
+        """(n,) the part of the hash that a seed and some environments have."""
+        if len(self._envs) == 0:
+            return _environment_key(seed, env_ids)
+        if self._keys is None or self._keys[0] != seed:
+            self._keys = seed, _environment_key(seed, self._envs)
+        return self._keys[1][env_ids]
 
-    def find(self, name: str, count: int) -> tuple[int, bool]:
-        """Where the first of `count` numbers of a name stands, and whether it has just been added."""
-        start, known = self._place.get(name, (0, 0))
-        if known >= count:
-            return start, False
+    def find(self, name: str, count: int, low: float, high: float) -> tuple[int, bool]:
+        """Which part of `draw` has `count` numbers in [low, high) of a name, and whether it has just been added."""
+        place = self._place.get((name, low, high))
+        if place is not None and self._sizes[place] >= count:
+            return place, False
         stream = zlib.crc32(name.encode()) << 20
-        self._place[name] = (len(self._counters), count)
+        self._place[name, low, high] = len(self._sizes)
+        self._sizes.append(count)
         self._counters += [_signed(_mix_word((stream + i) * _GOLDEN & _WORD)) for i in range(count)]
-        self._tensor = torch.tensor(self._counters, dtype=torch.int64, device=self.device)
-        return self._place[name][0], True
+        self._low += [low] * count
+        self._span += [high - low] * count
+        self._tensors = self._make_tensors()
+        return len(self._sizes) - 1, True
+
+    def draw(self, key: Tensor) -> tuple[Tensor, ...]:
+        """Every part (n, count) float64, of episodes with these keys (n, 1)."""
+        counters, low, span = self._tensors
+        unit = _shift(_mix(key ^ counters), 11).to(torch.float64).mul_(2.0**-53)
+        return unit.mul_(span).add_(low).split(self._sizes, dim=1)
+
+    def _make_tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        counters = torch.tensor(self._counters, dtype=torch.int64, device=self.device)
+        low, span = (torch.tensor(v, dtype=torch.float64, device=self.device) for v in (self._low, self._span))
+        return counters, low, span
+
+
+def _environment_key(seed: int, env_ids: Tensor) -> Tensor:
+    key = _signed(_mix_word(seed + _GOLDEN & _WORD))
+    return _mix((env_ids + 1).mul_(_signed(_GOLDEN)) ^ key)
 
 
 class EpisodeDraws:
@@ -85,12 +113,11 @@ class EpisodeDraws:
     """
 
     def __init__(self, seed: int, env_ids: Tensor, episodes: Tensor, columns: Columns | None = None) -> None:
-        self.episodes, self.device = episodes, env_ids.device
+        self.episodes = episodes
         self._columns = columns or Columns(env_ids.device)
-        key = _signed(_mix_word(seed + _GOLDEN & _WORD))
         golden = _signed(_GOLDEN)
-        self._key = _mix(_mix((env_ids + 1).mul_(golden) ^ key) ^ (episodes + 1) * golden)[:, None]
-        self._unit: Tensor | None = None
+        self._key = _mix(self._columns.key(seed, env_ids) ^ (episodes + 1) * golden)[:, None]
+        self._parts: tuple[Tensor, ...] | None = None
 
     def __len__(self) -> int:
         """Number of environments."""
@@ -98,12 +125,11 @@ class EpisodeDraws:
 
     def uniform(self, name: str, count: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """(n, count) float64 in [low, high); the same name gives the same numbers."""
-        start, added = self._columns.find(name, count)
-        if self._unit is None or added:
-            bits = _mix(self._key ^ self._columns.counters)
-            self._unit = _shift(bits, 11).to(torch.float64).mul_(2.0**-53)
-        unit = self._unit[:, start : start + count]
-        return unit if (low, high) == (0.0, 1.0) else low + (high - low) * unit
+        place, added = self._columns.find(name, count, low, high)
+        if self._parts is None or added:
+            self._parts = self._columns.draw(self._key)
+        part = self._parts[place]
+        return part if part.shape[1] == count else part[:, :count]
 
     def index(self, name: str, size: int) -> Tensor:
         """(n,) int64 in [0, size)."""

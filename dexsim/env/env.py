@@ -71,7 +71,10 @@ class Env:
         self._substeps = control.substeps(backend.scene.timestep)
         self.action_map = ActionMap(self.robot, control, self.joints, self.device)
         self._nominal = parameters.nominal(backend.scene, self.device)
-        self._choices, self._columns = parameters.Choices(backend.scene, self.device), Columns(self.device)
+        self._choices, self._columns = (
+            parameters.Choices(backend.scene, self.device),
+            Columns(self.device, self.num_envs),
+        )
         self._perturbation = Perturbation(
             perturbation or PerturbationSettings(), self.num_envs, task.episode_s, self.dt, self.device
         )
@@ -128,7 +131,6 @@ class Env:
             initial_object=zeros(objects, 7, dtype=torch.float64),
             step=zeros(dtype=torch.long),
             action=zeros(self.num_actions),
-            previous_action=zeros(self.num_actions),
             joint_target=zeros(len(self.robot.commands)),
             dt=self.dt,
             mirrored=zeros(dtype=torch.bool),
@@ -206,9 +208,8 @@ class Env:
             world.mirrored[env_ids] = start.mirrored
             target = self._mirrors["commands"].where(start.mirrored[:, None], target)
         self._target[env_ids] = target
-        for buffer in (world.step, world.action, world.previous_action, self._applied, self._held, self._return):
+        for buffer in (world.step, world.action, self._held, self._return, self._reached):
             buffer.index_fill_(0, env_ids, 0)
-        self._reached.index_fill_(0, env_ids, 0)
         if self._force.active:
             self._force.wrench.index_fill_(0, env_ids, 0)
         if self._perturbation.active:
@@ -295,7 +296,7 @@ class Env:
     def _act(self, actions: Tensor) -> None:
         """Lag and noise, then the targets (Table 4)."""
         world, setting = self._world, self.randomization
-        world.previous_action, world.action = world.action, actions.detach().clamp(-1.0, 1.0)
+        world.action = actions.detach().clamp(-1.0, 1.0)
         applied = world.action
         if setting.action_lag:
             late = self._rand() < setting.action_lag
@@ -429,4 +430,4 @@ class _Rows(Mapping[str, Tensor]):
 
 
 _BUFFERS = ("_target", "_applied", "_frame", "_episode", "_held", "_return", "_later", "_reached")
-_WORLD_BUFFERS = ("goals", "phase", "initial_object", "step", "action", "previous_action", "joint_target", "mirrored")
+_WORLD_BUFFERS = ("goals", "phase", "initial_object", "step", "action", "joint_target", "mirrored")

@@ -40,7 +40,6 @@ class World:
         initial_object: (N, K, 7) object poses at the episode's start.
         step: (N,) int64 policy steps since the episode's start.
         action: (N, A) the policy's last action in [-1, 1], without noise.
-        previous_action: (N, A) the one before.
         joint_target: (N, 26) targets that the drives were sent last, rad.
         dt: policy period in s.
         mirrored: (N,) bool, whether the policy sees this episode in the mirror (`Task.two_sided`).
@@ -55,7 +54,6 @@ class World:
     initial_object: Tensor
     step: Tensor
     action: Tensor
-    previous_action: Tensor
     joint_target: Tensor
     dt: float
     mirrored: Tensor

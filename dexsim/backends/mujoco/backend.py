@@ -73,6 +73,7 @@ class MujocoBackend:
         self._ctrl = torch.from_numpy(batch.bind("ctrl"))
         self._commanded = torch.from_numpy(self.scene.robot.command_index)
         self._effort = torch.from_numpy(constants(self.scene.robot)["joint_effort"])
+        self._writable = tuple(view.numpy() for view in (self._joint_position, self._object_pose, self._ctrl))
         self._dynamic = self.model.na > 0
         self._before: Tensor | None = None
         if self._dynamic:
@@ -96,6 +97,7 @@ class MujocoBackend:
         self._bodies = self._objects.bodies
         nominal = parameters.nominal(self.scene, self.device)
         self.values = {name: value.repeat(self.num_envs, 1) for name, value in nominal.items()}
+        self._arrays = {name: value.numpy() for name, value in self.values.items()}  # the same memory
         self.set_parameters(torch.arange(self.num_envs, device=self.device), dict(self.values))
 
     # -- state ---------------------------------------------------------------------------------------------------------
@@ -127,7 +129,7 @@ class MujocoBackend:
     def set_joint_targets(self, targets: Tensor) -> None:
         """See `Backend`."""
         self._before = self._ctrl.clone() if self._dynamic and self._robot.late.any() else None
-        self._ctrl.numpy()[:] = targets.numpy()
+        self._writable[2][:] = targets.numpy()
 
     def apply_wrench(self, wrench: Tensor) -> None:
         """See `Backend`."""
@@ -203,10 +205,10 @@ class MujocoBackend:
         ids = env_ids.numpy()
         rows = ids.astype(np.int32)
         self.batch.reset(rows, stage=self._none)
-        self._joint_position.numpy()[ids] = initial.joint_position.numpy()
-        self._object_pose.numpy()[ids] = initial.object_pose.numpy()
+        joints, objects, control = self._writable
+        joints[ids], objects[ids] = initial.joint_position.numpy(), initial.object_pose.numpy()
         target = initial.joint_target.numpy()
-        self._ctrl.numpy()[ids] = target
+        control[ids] = target
         if self._before is not None:
             self._before.numpy()[ids] = target
         if self._dynamic:  # it has been there for long
@@ -225,9 +227,10 @@ class MujocoBackend:
             if name not in self.values:
                 known = torch.from_numpy(constants(self.scene.robot)[name])
                 self.values[name] = known.repeat(self.num_envs, 1)
-            self.values[name].numpy()[ids] = value
+                self._arrays[name] = self.values[name].numpy()
+            self._arrays[name][ids] = value
         column = ids[:, None]
-        robot = {name: value.numpy()[ids] for name, value in self.values.items() if name in self._robot}
+        robot = {name: value[ids] for name, value in self._arrays.items() if name in self._robot}
         self._robot.write(ids, values, robot)
         if "hand_friction" in arrays:
             self._friction[column, self._hand_geoms, 0] = arrays["hand_friction"]
@@ -238,9 +241,7 @@ class MujocoBackend:
             self._set_objects(ids)
 
     def _set_objects(self, ids: np.ndarray) -> None:
-        choice, size, mass = (
-            self.values[name].numpy()[ids] for name in ("object_choice", "object_size", "object_mass")
-        )
+        choice, size, mass = (self._arrays[name][ids] for name in ("object_choice", "object_size", "object_mass"))
         self._objects.apply(ids, choice, size.reshape(len(ids), -1, 3), mass)
 
     # -- the rest ------------------------------------------------------------------------------------------------------
