@@ -74,24 +74,6 @@ def require_range(settings: Any, name: str, lowest: float, highest: float) -> No
     require(lowest <= low <= high <= highest, name, [low, high], allowed)
 
 
-def describe_goal(
-    x: Sequence[float],
-    y: Sequence[float],
-    height: Sequence[float],
-    table: float,
-    things: Sequence[ObjectSpec],
-) -> dict[str, list[float]]:
-    """Where a goal may be, [low, high] in m in the robot's frame; `height` is above where the objects rest."""
-    rest = [table + item.size[2] / 2 for item in things]
-    z = [round(height[0] + min(rest), 4), round(height[1] + max(rest), 4)]
-    return {"x": list(x), "y": list(y), "z": z}
-
-
-def describe_objects(things: Sequence[ObjectSpec]) -> list[dict[str, Any]]:
-    """What a policy was made for, as plain data."""
-    return [{"name": item.name, "shape": item.shape, "size_m": [round(e, 4) for e in item.size]} for item in things]
-
-
 class TabletopTask(Task):
     """A `Task` with one object on the table; what is said of "the object" is said of the scene's first.
 
@@ -102,6 +84,7 @@ class TabletopTask(Task):
         settings: the config section.
         robot: whose bank of initial states is loaded.
         bank: what episodes start from.
+        things: what the object may be.
         device: where the tensors are.
     """
 
@@ -109,8 +92,15 @@ class TabletopTask(Task):
     actor = (OBJECT_POSITION, JOINT_POSITION, GOAL)
     critic = (OBJECT_POSITION, JOINT_POSITION, GOAL, *CRITIC)
 
-    def __init__(self, settings: TabletopSettings, robot: RobotSpec, bank: Bank, device: torch.device | str) -> None:
-        self.robot, self.device, self.table = robot, device, Table()
+    def __init__(
+        self,
+        settings: TabletopSettings,
+        robot: RobotSpec,
+        bank: Bank,
+        things: Sequence[ObjectSpec],
+        device: torch.device | str,
+    ) -> None:
+        self.robot, self.things, self.device, self.table = robot, tuple(things), device, Table()
         self.episode_s, self.hold_s = settings.episode_s, settings.hold_s
         self._success_distance, self._pick_up_height = settings.success_distance, settings.pick_up_height
         self.starts = StartStates(bank, robot, settings.later_starts, settings.later_episodes, self.two_sided, device)
@@ -121,11 +111,28 @@ class TabletopTask(Task):
         return {"success": self.success, "lost": self.failure, "action": rewards.effort}
 
     def describe(self) -> dict[str, Any]:
-        """How long an episode lasts and when it counts as a success."""
+        """The objects, how an episode starts, how long it lasts and when it counts as a success."""
+        start, rest = self.starts.describe(self.robot), self._resting_heights()
+        for corner, height in zip(start["object_range"], rest, strict=True):
+            corner[2] = height
+        start["object_position"][2] = rest[0]
+        things = [{"name": t.name, "shape": t.shape, "size_m": [round(e, 4) for e in t.size]} for t in self.things]
         return {
+            "objects": things,
+            "start": start,
             "episode_s": self.episode_s,
             "success": {"distance_m": self._success_distance, "hold_s": self.hold_s},
         }
+
+    def describe_goal(self, x: Sequence[float], y: Sequence[float], height: Sequence[float]) -> dict[str, Any]:
+        """Where a goal may be, [low, high] in m in the robot's frame; `height` is above where the objects rest."""
+        z = [round(above + rest, 4) for above, rest in zip(height, self._resting_heights(), strict=True)]
+        return {"x": list(x), "y": list(y), "z": z}
+
+    def _resting_heights(self) -> tuple[float, float]:
+        """Lowest and highest centre of the objects at rest, m."""
+        heights = [round(self.table.position[2] + item.size[2] / 2, 4) for item in self.things]
+        return min(heights), max(heights)
 
     # -- facts ---------------------------------------------------------------------------------------------------------
 

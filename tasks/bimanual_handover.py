@@ -25,7 +25,7 @@ from dexsim.robots import RobotSpec
 from dexsim.scene import Scene
 from tasks import objects, rewards
 from tasks.banks import initial_bank
-from tasks.base import TabletopSettings, TabletopTask, describe_goal, describe_objects, require_positive, require_range
+from tasks.base import TabletopSettings, TabletopTask, require_positive, require_range
 from tasks.hand_terms import HandTerms, grasping_scene
 from tasks.starts import check_fit, draw_goal
 
@@ -110,18 +110,18 @@ class BimanualHandover(TabletopTask):
         self, settings: BimanualHandoverSettings, robot: RobotSpec, device: torch.device | str = "cpu"
     ) -> None:
         self.settings = settings
-        self._objects = objects.expand(settings.objects)
-        self._hands = HandTerms(robot, self._objects, settings.grasp_heights, device)
+        things = objects.expand(settings.objects)
+        self._hands = HandTerms(robot, things, settings.grasp_heights, device)
         self._lost_cosine = math.cos(math.radians(LOST_TILT_DEG))
         bank = initial_bank(settings.init, settings.bank, robot, self.name, REST_ELBOW)
-        super().__init__(settings, robot, bank, device)
+        super().__init__(settings, robot, bank, things, device)
         # Index of a stage in a bank: how many stages are behind.
         self._phase = (bank.stage > self.stage_names.index("at_middle")).long().to(device)
         self._middle = torch.tensor(settings.middle, dtype=torch.float64, device=device)
 
     def scene(self, robot: RobotSpec, timestep: float) -> Scene:
         """Table and object."""
-        return grasping_scene(robot, self.table, self._objects, timestep)
+        return grasping_scene(robot, self.table, self.things, timestep)
 
     def start(self, draws: EpisodeDraws, parameters: Mapping[str, Tensor], jitter: RandomizationSettings) -> Start:
         """A random state of the bank, of a later stage in some episodes; an intermediate and a final goal."""
@@ -176,12 +176,12 @@ class BimanualHandover(TabletopTask):
         return {**super().metrics(world), "goal_distance_m": final, "left_hand_first": world.mirrored.double()}
 
     def describe(self) -> dict[str, Any]:
-        """The objects, both goals as the right hand that begins has them, and when the second one counts."""
-        s, things, top = self.settings, describe_objects(self._objects), self.table.position[2]
-        middle = describe_goal((s.middle[0],) * 2, (s.middle[1],) * 2, (s.middle[2],) * 2, top, self._objects)
-        final = describe_goal(s.goal_x, s.goal_y, s.goal_height, top, self._objects)
+        """As of every task at the table, and both goals as the right hand that begins has them."""
+        s = self.settings
+        middle = self.describe_goal(*([value, value] for value in s.middle))
         arrived = {"distance_m": s.middle_distance, "lifted_m": s.pick_up_height}
-        return {**super().describe(), "objects": things, "goals": [{**middle, "until": arrived}, final]}
+        final = self.describe_goal(s.goal_x, s.goal_y, s.goal_height)
+        return {**super().describe(), "goals": [{**middle, "until": arrived}, final]}
 
     def terms(self) -> dict[str, Term]:
         """Section B: (1 - a) * (contact + goal of the first hand) + a * (of the second), with bonuses.

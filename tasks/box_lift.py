@@ -23,7 +23,7 @@ from dexsim.rotations import quat_rotate
 from dexsim.scene import ContactPair, ObjectSpec, Scene
 from tasks import markers, rewards
 from tasks.banks import initial_bank
-from tasks.base import LOST_SIDEWAYS, TabletopSettings, TabletopTask, describe_goal, describe_objects, require_positive
+from tasks.base import LOST_SIDEWAYS, TabletopSettings, TabletopTask, require_positive
 from tasks.starts import check_fit
 
 BOX = "box"
@@ -97,7 +97,9 @@ class BoxLift(TabletopTask):
         self._tips = tuple(robot.contact_tips(side) for side in SIDES)
         self._upright = math.cos(math.radians(settings.success_tilt_deg))
         bank = initial_bank(settings.init, settings.bank or PLACEMENT_BANKS[settings.placement], robot, self.name)
-        super().__init__(settings, robot, bank, device)
+        place = (*BOX_CENTRE[:2], settings.box_size[2] / 2)
+        box = ObjectSpec(BOX, "box", settings.box_size, settings.box_mass, settings.box_friction, place)
+        super().__init__(settings, robot, bank, (box,), device)
         if settings.goal_height[0] == settings.goal_height[1]:
             fixed = self.actor[-1]
             self.actor = tuple(term for term in self.actor if term is not fixed)
@@ -111,11 +113,8 @@ class BoxLift(TabletopTask):
 
     def scene(self, robot: RobotSpec, timestep: float) -> Scene:
         """Table and box."""
-        s = self.settings
-        position = (*BOX_CENTRE[:2], self.table.position[2] + s.box_size[2] / 2)
-        box = ObjectSpec(BOX, "box", s.box_size, s.box_mass, s.box_friction, position)
         hands = tuple(ContactPair(f"{palm.side}_hand", palm.link, BOX) for palm in robot.palms)
-        return Scene(robot, self.table, (box,), hands, timestep)
+        return Scene(robot, self.table, self.things, hands, timestep)
 
     def start(self, draws: EpisodeDraws, parameters: Mapping[str, Tensor], jitter: RandomizationSettings) -> Start:
         """Hands from a random state of the bank; the box at its place, shifted and turned."""
@@ -160,13 +159,10 @@ class BoxLift(TabletopTask):
         }
 
     def describe(self) -> dict[str, Any]:
-        """The box, its goal and when it counts as lifted."""
-        s, shared = self.settings, super().describe()
-        shared["success"]["tilt_deg"] = s.success_tilt_deg
-        box = ObjectSpec(BOX, "box", s.box_size, s.box_mass)
-        x, y = self._place.mean(dim=0).tolist()
-        goal = describe_goal((x, x), (y, y), s.goal_height, self.table.position[2], [box])
-        return {**shared, "objects": describe_objects([box]), "goals": [goal]}
+        """As of every task at the table, the goal, and how far the box may be tilted."""
+        shared, (x, y) = super().describe(), self._place.mean(dim=0).tolist()
+        shared["success"]["tilt_deg"] = self.settings.success_tilt_deg
+        return {**shared, "goals": [self.describe_goal((x, x), (y, y), self.settings.goal_height)]}
 
     def terms(self) -> dict[str, Term]:
         """Contact of each hand and closeness to the goal (section B), tilt, success, loss, effort."""

@@ -1,7 +1,7 @@
 """Grasp-and-reach: one hand takes an object from the table and brings it to a goal in the air (arXiv 2502.20396).
 
 The nearer hand acts and the other keeps still. An object on the left is a mirror image of one on the right, so the
-policy always sees a right hand at work (`Task.two_sided`); `nearer_hand` is the script that chooses.
+policy always sees a right hand at work (`Task.two_sided`); `dexsim.control.symmetry.left_hand_acts` chooses.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dexsim.control.symmetry import left_hand_acts
 from dexsim.env.draws import EpisodeDraws
 from dexsim.env.randomization import RandomizationSettings
 from dexsim.env.task import Start, Term
@@ -26,8 +27,6 @@ from tasks.base import (
     LOST_SIDEWAYS,
     TabletopSettings,
     TabletopTask,
-    describe_goal,
-    describe_objects,
     require_positive,
     require_range,
 )
@@ -71,11 +70,6 @@ class GraspAndReachSettings(TabletopSettings):
         require_positive(self, "beta")
 
 
-def nearer_hand(position: Tensor) -> Tensor:
-    """(N,) bool, whether the left hand is to act on objects at positions (N, 3) m."""
-    return position[:, 1] > 0
-
-
 class GraspAndReach(TabletopTask):
     """The object, held, within 5 cm of its goal in the air for the last second.
 
@@ -93,21 +87,21 @@ class GraspAndReach(TabletopTask):
     def __init__(self, settings: GraspAndReachSettings, robot: RobotSpec, device: torch.device | str = "cpu") -> None:
         self.settings = settings
         self.joints = tuple(name for name in robot.commands if robot.joint(name).side == "right")
-        self._objects = objects.expand(settings.objects)
-        self._hand = HandTerms(robot, self._objects, (0.0,), device)
+        things = objects.expand(settings.objects)
+        self._hand = HandTerms(robot, things, (0.0,), device)
         bank = initial_bank(settings.init, settings.bank, robot, self.name)
         own = bank.stage == 0
         require(
-            not bool(nearer_hand(bank.object_pose[own, 0, :3]).any()),
+            not bool(left_hand_acts(bank.object_pose[own, 0, :3]).any()),
             "bank",
             settings.bank,
             "one whose objects are nearer to the hand that takes them",
         )
-        super().__init__(settings, robot, bank, device)
+        super().__init__(settings, robot, bank, things, device)
 
     def scene(self, robot: RobotSpec, timestep: float) -> Scene:
         """Table and object."""
-        return grasping_scene(robot, self.table, self._objects, timestep)
+        return grasping_scene(robot, self.table, self.things, timestep)
 
     def start(self, draws: EpisodeDraws, parameters: Mapping[str, Tensor], jitter: RandomizationSettings) -> Start:
         """A random state of the bank, its object shifted and turned, a goal in the air, on either side."""
@@ -142,10 +136,9 @@ class GraspAndReach(TabletopTask):
         return {**super().metrics(world), "left_hand": world.mirrored.double()}
 
     def describe(self) -> dict[str, Any]:
-        """The objects, the goal as the right hand has it, and which hand acts."""
-        s, things = self.settings, describe_objects(self._objects)
-        goal = describe_goal(s.goal_x, s.goal_y, s.goal_height, self.table.position[2], self._objects)
-        return {**super().describe(), "objects": things, "goals": [goal]}
+        """As of every task at the table, and where the goal may be, as the right hand has it."""
+        s = self.settings
+        return {**super().describe(), "goals": [self.describe_goal(s.goal_x, s.goal_y, s.goal_height)]}
 
     def terms(self) -> dict[str, Term]:
         """Contact of the acting hand and closeness to the goal (section B), success, loss, effort."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -102,6 +103,21 @@ class StartStates:
     def mirror_goals(self, goals: Tensor, mirrored: Tensor) -> Tensor:
         """Goals (n, P, 3), in the mirror where `mirrored` (n,) says so."""
         return torch.where(mirrored[:, None, None], goals * self._image[:3], goals)
+
+    def describe(self, robot: RobotSpec) -> dict[str, Any]:
+        """How an episode starts at the beginning of the task, as plain data: for whoever runs a policy on a robot.
+
+        The joints are those of one state, the nearest to the middle of all; the object may be anywhere in its range.
+        """
+        targets, place = self._targets[0, self._first], self._pose[self._first, :3]
+        middle = int((targets - targets.mean(dim=0)).square().sum(dim=1).argmin())
+        state = self._first[middle]
+        return {
+            "joint_position": self._joints[0, state, robot.command_index.tolist()].tolist(),
+            "joint_target": self._targets[0, state].tolist(),
+            "object_position": self._pose[state, :3].tolist(),
+            "object_range": [place.amin(dim=0).tolist(), place.amax(dim=0).tolist()],
+        }
 
     def _draw_later(self, draws: EpisodeDraws) -> Tensor:
         """States (n,) of later stages, each stage as often as the others."""

@@ -16,6 +16,7 @@ class RobotTensors:
     Args:
         robot: the robot, with J moving joints and A commanded ones.
         device: where the tensors are.
+        dtype: of those that are not indices.
 
     Attributes:
         command_index: (A,) int64, place of each commanded joint among the moving ones.
@@ -26,9 +27,11 @@ class RobotTensors:
         speed: (A,) largest speed, rad/s.
     """
 
-    def __init__(self, robot: RobotSpec, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, robot: RobotSpec, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float64
+    ) -> None:
         def tensor(values: list[float]) -> Tensor:
-            return torch.tensor(values, dtype=torch.float64, device=device)
+            return torch.tensor(values, dtype=dtype, device=device)
 
         self.command_index = torch.tensor(robot.command_index.tolist(), device=device)
         self.limits = tensor(robot.command_limits.tolist())

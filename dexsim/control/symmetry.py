@@ -51,6 +51,14 @@ class Mirror(nn.Module):
         return torch.where(mirrored, self(values), values)
 
 
+def left_hand_acts(object_position: Tensor) -> Tensor:
+    """(N,) bool, the rule of two-sided tasks: an object (N, 3) in m that starts on the left is the left hand's.
+
+    The left hand acts then, or begins, and the policy sees the episode in the mirror.
+    """
+    return object_position[:, 1] > 0
+
+
 def mirror_commands(robot: RobotSpec) -> Entries:
     """Of joint positions in canonical order, in rad or as fractions of their range; `RobotSpec.mirror` as entries.
 

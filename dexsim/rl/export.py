@@ -1,4 +1,4 @@
-"""ONNX export: observation in, joint targets out, with a manifest that says what they mean."""
+"""ONNX export: what a robot has measured in, joint targets out, with a manifest that says what all of it means."""
 
 from __future__ import annotations
 
@@ -7,51 +7,40 @@ import hashlib
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dexsim.control.actions import ActionMap
+from dexsim.control.actions import ControlSettings
+from dexsim.control.controller import INPUTS, OUTPUTS, Controller
+from dexsim.control.exported import FORMAT
 from dexsim.errors import UserError
 from dexsim.files import atomic_path, atomic_write
 from dexsim.rl.checkpoint import Checkpoint
-from dexsim.rl.player import Policy
+from dexsim.robots import RobotSpec, constants, labels
+from dexsim.settings import to_dict
 
 logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-5
-INPUTS, OUTPUTS = ("obs", "previous_target", "joint_position"), ("action", "joint_target")
+FRAME = "base of the robot: x forward, y left, z up"
+# What a robot's drives are assumed to do, of its constants.
+DRIVE = (
+    "joint_stiffness", "joint_damping", "joint_effort", "joint_friction", "joint_delay", "joint_lag", "joint_bias",
+    "link_gravity_compensation",
+)  # fmt: skip
 
 
-class Controller(nn.Module):
-    """Policy and action mapping in one: what a robot needs to go from an observation to joint targets.
-
-    Args:
-        policy: (N, num_obs) -> (N, num_actions) in [-1, 1].
-        action_map: Action (N, num_actions), previous targets and measured positions, each (N, 26) -> next targets.
-    """
-
-    def __init__(self, policy: Policy, action_map: ActionMap) -> None:
-        super().__init__()
-        self.policy = policy
-        self.action_map = action_map
-
-    def forward(self, obs: Tensor, previous_target: Tensor, joint_position: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the action (N, num_actions) in [-1, 1] and the joint targets (N, 26)."""
-        action = self.policy(obs)
-        return action, self.action_map(action, previous_target, joint_position)
-
-
-def export(checkpoint: Checkpoint, action_map: ActionMap, path: Path) -> dict[str, Any]:
+def export(controller: Controller, path: Path, about: Mapping[str, Any]) -> dict[str, Any]:
     """Write `path` (ONNX, any batch size) and, beside it, its manifest with the suffix `.json`.
 
     Args:
-        checkpoint: Whose policy to export.
-        action_map: Mapping from actions to joint targets; see `Controller`.
+        controller: What to export.
         path: The ONNX file.
+        about: The rest of the manifest: see `describe`.
 
     Returns:
         The manifest, and in it `max_error`: how far onnxruntime is from torch (null if it is not installed).
@@ -60,31 +49,130 @@ def export(checkpoint: Checkpoint, action_map: ActionMap, path: Path) -> dict[st
         UserError: The packages for the export are missing.
         RuntimeError: onnxruntime and torch disagree by more than 1e-5; no file is written.
     """
-    controller = Controller(Policy.from_checkpoint(checkpoint), action_map).eval()
+    controller = controller.eval()
     with atomic_path(path) as temporary:
         _write_onnx(controller, temporary)
         error = _max_error(controller, temporary)
         if error is not None and not error <= TOLERANCE:
             raise RuntimeError(f"onnxruntime differs from torch by {error:g}, more than {TOLERANCE:g}")
-    manifest = {**_manifest(checkpoint, controller, path), "max_error": error}
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    manifest = {"format": FORMAT, "model": path.name, "model_sha256": digest, **about, "max_error": error}
     atomic_write(path.with_suffix(".json"), json.dumps(manifest, indent=2) + "\n")
     return manifest
 
 
-def _manifest(checkpoint: Checkpoint, controller: Controller, path: Path) -> dict[str, Any]:
-    policy = controller.policy
+def describe(
+    checkpoint: Checkpoint,
+    controller: Controller,
+    robot: RobotSpec,
+    control: ControlSettings,
+    task: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what the manifest says of a policy: all that a runner on a robot needs besides the network.
+
+    Args:
+        checkpoint: Whose policy it is.
+        controller: As it is exported.
+        robot: The robot that it was trained on.
+        control: Rates and the meaning of its actions.
+        task: `dexsim.env.task.Task.describe()`.
+    """
     config = json.dumps(checkpoint.config, sort_keys=True)
-    actions, joints = ["batch", policy.num_actions], ["batch", controller.action_map.num_joints]
+    table = {key: value for key, value in checkpoint.spec_table.items() if key not in ("state", "task")}
+    action_map = controller.action_map
+    span = action_map.span.abs()
     return {
-        "model": path.name,
-        "model_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "config_sha256": hashlib.sha256(config.encode()).hexdigest(),
-        "version": checkpoint.version,
         "frame": checkpoint.frame,
-        "inputs": {"obs": ["batch", policy.num_obs], "previous_target": joints, "joint_position": joints},
-        "outputs": {"action": actions, "joint_target": joints},
-        **checkpoint.spec_table,
+        **table,
+        "task": {"name": checkpoint.spec_table["task"], **task},
+        "robot": robot.table(),
+        "assumes": _assumed(robot, checkpoint.config["robot"]),
+        "control": {
+            **to_dict(control),
+            "largest_step_rad": _rounded(action_map.reach * span) if action_map.relative else None,
+            "lead_rad": _rounded(action_map.lead * span) if action_map.relative else None,
+        },
+        "inputs": _inputs(controller, task),
+        "outputs": _outputs(controller, control),
+        "mirror": _mirror(controller),
     }
+
+
+def _assumed(robot: RobotSpec, section: Mapping[str, Any]) -> dict[str, Any]:
+    """Which robot the policy assumes: nominal, or tuned to which log; what its drives do, joint by joint."""
+    tuned, values = section.get("tuned"), constants(robot)
+    drives = {name: dict(zip(labels(robot, name), values[name].tolist(), strict=True)) for name in DRIVE}
+    facts = {key: value for key, value in (tuned or {}).items() if key != "constants"}
+    return {"tuned": facts or None, "drives": drives}
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [round(value, 6) for value in values.tolist()]
+
+
+def _inputs(controller: Controller, task: Mapping[str, Any]) -> dict[str, Any]:
+    joints, number, point = ["batch", controller.num_joints], ["batch"], ["batch", 3]
+    start, goals = task.get("start", {}), task.get("goals", [])
+    return {
+        "joint_position": {"shape": joints, "unit": "rad", "text": "what the encoders read, order of robot.commands"},
+        "joint_target": {
+            "shape": joints,
+            "unit": "rad",
+            "text": "the targets sent last; before the first step task.start.joint_target",
+        },
+        "object_position": {
+            "shape": point,
+            "unit": "m",
+            "frame": FRAME,
+            "text": "centre of the object",
+            "range_at_start": start.get("object_range"),
+        },
+        "object_age": {"shape": number, "unit": "s", "text": "age of that estimate"},
+        "object_valid": {"shape": number, "unit": "bool", "text": "whether there is an estimate"},
+        "goal": {
+            "shape": point,
+            "unit": "m",
+            "frame": FRAME,
+            "text": "where the object's centre should go now; in an episode of the left hand with y negated",
+            "ranges": goals,
+            "used": "goal" in controller.group.layout,
+        },
+        "time": {"shape": number, "unit": "s", "text": "since the episode's start"},
+        "mirrored": {"shape": number, "unit": "bool", "text": "whether the left hand acts or begins: see mirror"},
+    }
+
+
+def _outputs(controller: Controller, control: ControlSettings) -> dict[str, Any]:
+    meaning = {
+        "relative": "a rate, not a target: how fast each of action_joints moves, as a share of control.arm_speed or "
+        "control.hand_speed; in the mirror where mirrored",
+        "absolute": "a target for each of action_joints: -1 lower limit or open hand, 1 upper limit or closed hand; "
+        "in the mirror where mirrored",
+    }[control.action_mode]
+    count = controller.action_map.place.shape[0]
+    return {
+        "action": {"shape": ["batch", count], "unit": "1, -1 .. 1", "text": meaning},
+        "next_joint_target": {
+            "shape": ["batch", controller.num_joints],
+            "unit": "rad",
+            "text": "what to send to the drives, order of robot.commands; rate, lead and limits are applied",
+        },
+    }
+
+
+def _mirror(controller: Controller) -> dict[str, Any] | None:
+    """How left-handed episodes are played: which entry is which in the mirror, with which sign. It is in the graph."""
+    if not controller.two_sided:
+        return None
+    parts = {
+        "observation": controller.mirror_obs,
+        "commands": controller.mirror_commands,
+        "actions": controller.mirror_actions,
+    }
+    entries = {name: {"index": m.index.tolist(), "sign": m.sign.tolist()} for name, m in parts.items()}
+    rule = {"input": "object_position", "entry": 1, "greater_than_m": 0.0, "decided": "at the episode's start"}
+    return {"mirrored_where": rule, **entries}
 
 
 def _write_onnx(controller: Controller, path: Path) -> None:
@@ -97,7 +185,7 @@ def _write_onnx(controller: Controller, path: Path) -> None:
     with _silence():
         program = torch.onnx.export(
             controller,
-            _example(controller, batch=2),
+            controller.example(2),
             input_names=list(INPUTS),
             output_names=list(OUTPUTS),
             dynamic_shapes=tuple({0: batch} for _ in INPUTS),
@@ -130,18 +218,21 @@ def _max_error(controller: Controller, path: Path) -> float | None:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     errors: list[float] = []
     for batch in (1, 64):
-        example = _example(controller, batch)
-        outputs = session.run(list(OUTPUTS), {name: value.numpy() for name, value in zip(INPUTS, example, strict=True)})
+        example = _spread(controller, batch)
+        feeds = {name: value.numpy() for name, value in zip(INPUTS, example, strict=True)}
+        outputs = session.run(list(OUTPUTS), feeds)
         with torch.no_grad():
-            errors += [
-                float((torch.from_numpy(a) - b).abs().max()) for a, b in zip(outputs, controller(*example), strict=True)
-            ]
+            expected = controller(*example)
+        errors += [float((torch.from_numpy(a) - b).abs().max()) for a, b in zip(outputs, expected, strict=True)]
     return max(errors)
 
 
-def _example(controller: Controller, batch: int) -> tuple[Tensor, ...]:
-    """Return observations as the policy has met them, and some beyond, with previous targets and joint positions."""
-    policy, random = controller.policy, torch.Generator().manual_seed(0)
-    spread = 3.0 * torch.randn(batch, policy.num_obs, generator=random)
-    joints = torch.randn(2, batch, controller.action_map.num_joints, generator=random)
-    return policy.mean + policy.std * spread, joints[0], joints[1]
+def _spread(controller: Controller, batch: int) -> tuple[Tensor, ...]:
+    """Inputs all over the range of joints and places, some of them in the mirror."""
+    random = torch.Generator().manual_seed(0)
+    return tuple(
+        torch.rand(value.shape, generator=random) < 0.5
+        if value.dtype == torch.bool
+        else torch.randn(value.shape, generator=random)
+        for value in controller.example(batch)
+    )

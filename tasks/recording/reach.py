@@ -18,14 +18,14 @@ from dexsim.robots.spec import SIDES
 from dexsim.rotations import quat_from_yaw
 from dexsim.scene import ObjectSpec, Scene
 from tasks.banks import Bank, from_targets, rest_position, save_bank
+from tasks.box_lift import BOX_CENTRE, LARGEST_BOX
+from tasks.grasp_and_reach import LARGEST_OBJECT
 from tasks.recording.ik import Reacher, facing, posture
 
 TOLERANCE = 5e-3  # m
 ATTEMPTS = 100  # a state, on average
 
 # The box at its largest, and how Table 4 shifts and turns it: a state of the bank touches it nowhere. m and rad.
-BOX_CENTRE = (0.40, 0.0, 0.08)
-BOX_SIZE = (0.189, 0.252, 0.168)
 BOX_SHIFTS = (-0.02, 0.0, 0.02)
 BOX_YAWS = (-0.75, -0.4, 0.0, 0.4, 0.75)
 
@@ -68,7 +68,7 @@ def beside_box(robot: RobotSpec, count: int, approach: Approach, seed: int = 0) 
             states.append(joints[robot.command_index])
         if len(states) == count:
             pose = np.array([*BOX_CENTRE, 1.0, 0.0, 0.0, 0.0])
-            return from_targets(robot, np.array(states), np.tile(pose, (count, 1, 1)), BOX_SIZE)
+            return from_targets(robot, np.array(states), np.tile(pose, (count, 1, 1)), LARGEST_BOX)
     raise RuntimeError(f"only {len(states)} of {count} states in {ATTEMPTS * count} tries: the box is out of reach")
 
 
@@ -79,7 +79,7 @@ def _clearance(robot: RobotSpec) -> Callable[[np.ndarray], bool]:
     from dexsim.backends.mujoco.model import build_spec
 
     # A little above the table, so that the box itself touches nothing.
-    box = ObjectSpec("box", "box", BOX_SIZE, 1.0, position=(*BOX_CENTRE[:2], BOX_SIZE[2] / 2 + 0.005))
+    box = ObjectSpec("box", "box", LARGEST_BOX, 1.0, position=(*BOX_CENTRE[:2], LARGEST_BOX[2] / 2 + 0.005))
     model = build_spec(Scene(robot, objects=(box,))).compile()
     data = mujoco.MjData(model)
 
@@ -117,7 +117,6 @@ GRASP_HEIGHT = (0.055, 0.075)  # of the grasp frame over the table, m
 GRASP_ROLL = -0.35  # the palm faces a little down: so the fingers close around what stands on the table, rad
 GRASP_TURN = (0.15, 0.1, 0.25)  # about x, y, z, +- rad
 GRASP_SHIFTS = (-0.02, 0.02)
-LARGEST_OBJECT = (0.090, 0.090, 0.158)  # a cylinder around every object of the training set, scaled by Table 4
 
 
 def beside_object(

@@ -1,0 +1,118 @@
+"""Plays an exported policy: an ONNX file and the manifest beside it, with nothing of tasks or a simulator.
+
+policy = ExportedPolicy(Path("policy.onnx"), robot)
+policy.begin(measured, goals)                  # which hand acts, and the goals of this episode
+while policy.time < policy.episode_s:
+    measured.goal = policy.goal(measured)
+    targets = policy.act(measured)             # send them, wait for 1 / policy.hz seconds, measure again
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dexsim.control.controller import INPUTS, OUTPUTS
+from dexsim.control.measured import Measured
+from dexsim.control.symmetry import left_hand_acts
+from dexsim.errors import UserError, one_line
+from dexsim.robots import RobotSpec
+
+FORMAT = 1
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What the manifest beside an exported policy says.
+
+    Args:
+        path: the policy, `policy.onnx`, or its manifest, `policy.json`.
+
+    Raises:
+        UserError: there is none, or it is none.
+    """
+    file = path.with_suffix(".json")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: not the manifest of an exported policy ({one_line(error)})") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{file}: not the manifest of an exported policy of format {FORMAT}")
+    return content
+
+
+class ExportedPolicy:
+    """A policy of `dexsim export` at work on N robots.
+
+    Args:
+        path: the ONNX file; its manifest lies beside it.
+        robot: the robot that it is to move.
+
+    Attributes:
+        manifest: all that is known of the policy.
+        hz: how often it acts.
+        episode_s: how long an episode lasts, s.
+        mirrored: (N,) bool, for which robots the left hand acts or begins.
+        phase: (N,) int64, which of the goals counts.
+        action: (N, num_actions) what the network has put out last.
+
+    Raises:
+        UserError: the files cannot be read, or the policy is another robot's.
+    """
+
+    def __init__(self, path: Path, robot: RobotSpec) -> None:
+        self.manifest = read_manifest(path)
+        robot.check_table(self.manifest["robot"], f"policy {path}")
+        self._session = _open(path)
+        self.hz, self.episode_s = self.manifest["policy_hz"], self.manifest["task"]["episode_s"]
+        self.action = self.mirrored = self.phase = torch.zeros(0)
+
+    def begin(self, measured: Measured, goals: Tensor | None = None) -> None:
+        """Start an episode.
+
+        Args:
+            measured: what is seen now; it decides which hand acts.
+            goals: (N, P, 3) where the object should go in each phase, in the robot's frame, m; None where the policy
+                needs none.
+        """
+        count = len(measured.object_position)
+        left = left_hand_acts(measured.object_position)
+        self.mirrored = left if self.manifest["two_sided"] else torch.zeros_like(left)
+        self.phase = torch.zeros(count, dtype=torch.long)
+        self._goals, self._start = goals, measured.object_position.clone()
+
+    def goal(self, measured: Measured) -> Tensor:
+        """Where the object should go now, (N, 3) m; moves on to the next goal where the object has come to this one."""
+        if self._goals is None:
+            return torch.zeros_like(measured.object_position)
+        rows = torch.arange(len(self._goals))
+        goal = self._goals[rows, self.phase]
+        for index, described in enumerate(self.manifest["task"]["goals"]):
+            if until := described.get("until"):
+                near = torch.linalg.vector_norm(measured.object_position - goal, dim=1) < until["distance_m"]
+                lifted = measured.object_position[:, 2] - self._start[:, 2] > until["lifted_m"]
+                self.phase = torch.where(near & lifted & (self.phase == index), index + 1, self.phase)
+        return self._goals[rows, self.phase]
+
+    def act(self, measured: Measured) -> Tensor:
+        """The next joint targets (N, A), rad."""
+        values = {name: getattr(measured, name) for name in INPUTS[:-1]}
+        fed = {name: value.float() if value.is_floating_point() else value for name, value in values.items()}
+        feeds = {name: value.cpu().numpy() for name, value in {**fed, "mirrored": self.mirrored}.items()}
+        action, targets = (torch.from_numpy(out) for out in self._session.run(list(OUTPUTS), feeds))
+        self.action = action
+        return targets
+
+
+def _open(path: Path) -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError("playing an exported policy needs onnxruntime: pip install 'dexsim[export]'") from None
+    try:
+        return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises whatever the broken bytes lead it to
+        raise UserError(f"{path}: not an exported policy ({one_line(error)})") from None
