@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,15 +19,13 @@ from rl_games.algos_torch.a2c_continuous import A2CAgent
 from rl_games.algos_torch.torch_ext import mean_list
 from rl_games.common.tr_helpers import DefaultRewardsShaper
 
+from dexsim.env.contract import LearnerEnv
 from dexsim.errors import require
 from dexsim.files import remove_stale
 from dexsim.rl.checkpoint import Checkpoint, CheckpointFolder, random_state, set_random_state
+from dexsim.rl.observer import TrainingObserver
 from dexsim.rl.ppo import PpoSettings, rl_games_params
 from dexsim.rl.vecenv import VecEnv
-
-if TYPE_CHECKING:
-    from dexsim.env.env import Env
-    from dexsim.rl.observer import TrainingObserver
 
 LEAST_RATE = 0.01  # of the initial learning rate, where the linear schedule ends
 
@@ -89,7 +87,7 @@ class PpoAgent(A2CAgent):
 
     def __init__(
         self,
-        env: Env,
+        env: LearnerEnv,
         settings: PpoSettings,
         budget: Budget,
         observer: TrainingObserver,
@@ -101,14 +99,14 @@ class PpoAgent(A2CAgent):
         _seed(seed)
         torch.set_num_threads(settings.torch_threads)
         vec_env = VecEnv(env)
-        params = rl_games_params(settings, env.num_envs, seed, env.dt, str(run_dir))
+        params = rl_games_params(settings, env.num_envs, seed, env.dt, str(run_dir), str(env.device))
         params["config"].update(
             env_info=vec_env.get_env_info(),
             vec_env=vec_env,
             reward_shaper=DefaultRewardsShaper(),
             features={"observer": observer},
         )
-        self.settings = settings
+        self.settings, self._device_type = settings, env.device.type
         self.budget = budget
         self.seconds = 0.0
         self.stats: dict[str, float] = {}  # figures of the last epoch
@@ -282,7 +280,7 @@ class PpoAgent(A2CAgent):
     def _autocast(self) -> torch.autocast:
         # without a cache: it would hold the weights of the first minibatch for all of them
         enabled = self.settings.precision == "bfloat16"
-        return torch.autocast("cpu", torch.bfloat16, enabled=enabled, cache_enabled=False)
+        return torch.autocast(self._device_type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
 class _Clock:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from dexsim.env.contract import LearnerEnv
 from dexsim.errors import require
 from dexsim.report.progress import ProgressLine, minutes
-
-if TYPE_CHECKING:
-    from dexsim.env.env import Env
 
 Episode = dict[str, Any]
 
@@ -21,7 +19,7 @@ Episode = dict[str, Any]
 EPISODE = {"return": "episode_return", "length": "episode_length", "success": "success", "picked_up": "picked_up"}
 
 
-def run_episodes(env: Env, policy: Callable[[Tensor], Tensor], episodes: int) -> list[Episode]:
+def run_episodes(env: LearnerEnv, policy: Callable[[Tensor], Tensor], episodes: int) -> list[Episode]:
     """Run exactly so many episodes, the same number in each environment (give or take one).
 
     Counting the first to finish would favour short ones; here each environment gives its first ones, long or short.
@@ -36,7 +34,7 @@ def run_episodes(env: Env, policy: Callable[[Tensor], Tensor], episodes: int) ->
         `success`, `picked_up`, `terminated`, `stage_<name>`, `metric_<name>` and the episode's parameters.
     """
     require(episodes >= 1, "episodes", episodes, "at least 1")
-    count = torch.zeros(env.num_envs, dtype=torch.long)
+    count = torch.zeros(env.num_envs, dtype=torch.long, device=env.device)
     quota = torch.full_like(count, episodes // env.num_envs)
     quota[: episodes % env.num_envs] += 1
     rows: list[Episode] = []

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from rl_games.common.algo_observer import AlgoObserver
@@ -17,11 +17,29 @@ from dexsim.files import atomic_path
 from dexsim.report.progress import ProgressLine, minutes
 from dexsim.rl.evaluation import EPISODE
 
-if TYPE_CHECKING:
-    from dexsim.rl.agent import PpoAgent
-
 CURVE = "curve.csv"
 CURVE_PERIOD = 10.0  # seconds between two writes of the curve
+
+
+class Agent(Protocol):
+    """What is observed: `dexsim.rl.agent.PpoAgent`, or another agent in its place.
+
+    Attributes:
+        num_actors: environments.
+        stats: figures of the last epoch by name.
+        writer: tensorboard's.
+        budget: `dexsim.rl.agent.Budget`, which knows the seconds left.
+    """
+
+    num_actors: int
+    stats: dict[str, float]
+    writer: Any
+    budget: Any
+
+    @property
+    def progress(self) -> float:
+        """Share of the budget that is spent."""
+        ...
 
 
 class TrainingObserver(AlgoObserver):
@@ -50,7 +68,7 @@ class TrainingObserver(AlgoObserver):
 
     # ------------------------------------------------------------------ rl-games' hooks
 
-    def after_init(self, algo: PpoAgent) -> None:
+    def after_init(self, algo: Agent) -> None:
         """Learn whom to observe."""
         self._algo = algo
 

@@ -94,7 +94,12 @@ class PpoSettings:
 
 
 def rl_games_params(
-    settings: PpoSettings, num_envs: int, seed: int, dt: float = 0.1, train_dir: str = "runs"
+    settings: PpoSettings,
+    num_envs: int,
+    seed: int,
+    dt: float = 0.1,
+    train_dir: str = "runs",
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Return the `params` dictionary that rl-games builds an agent or a player from.
 
@@ -104,6 +109,7 @@ def rl_games_params(
         seed: Of torch, numpy and python, when rl-games' own `Runner` is used.
         dt: Policy period in s.
         train_dir: Folder of the tensorboard summaries.
+        device: Where the environment's tensors are, and the networks.
 
     Raises:
         UserError: A rollout cannot be cut into the minibatches asked for.
@@ -125,19 +131,19 @@ def rl_games_params(
         "model": {"name": "continuous_a2c_logstd"},
         "network": actor,
         "torch_threads": settings.torch_threads,
-        "config": _config(settings, num_envs, dt, train_dir),
+        "config": _config(settings, num_envs, dt, train_dir, device),
     }
 
 
-def _config(settings: PpoSettings, num_envs: int, dt: float, train_dir: str) -> dict[str, Any]:
+def _config(settings: PpoSettings, num_envs: int, dt: float, train_dir: str, device: str) -> dict[str, Any]:
     return {
         **_fit(settings.actor, settings, num_envs, "actor"),
         "name": "dexsim",
         "full_experiment_name": "tensorboard",
         "env_name": "dexsim",
         "train_dir": train_dir,
-        "device": "cpu",
-        "device_name": "cpu",
+        "device": device,
+        "device_name": device,
         "num_actors": num_envs,
         "horizon_length": settings.horizon,
         "seq_length": 1,  # no recurrent network: do not constrain the batch

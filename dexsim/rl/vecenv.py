@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from gymnasium.spaces import Box
 
-if TYPE_CHECKING:
-    from dexsim.env.env import Env
+from dexsim.env.contract import LearnerEnv
 
 Tensors = dict[str, torch.Tensor]
 
@@ -25,7 +24,7 @@ class VecEnv:
         env: Environment to wrap. It resets finished episodes by itself.
     """
 
-    def __init__(self, env: Env) -> None:
+    def __init__(self, env: LearnerEnv) -> None:
         self.env = env
 
     def reset(self) -> Tensors:
