@@ -130,7 +130,8 @@ def test_a_robot_with_one_arm_has_no_mirror(tmp_path: Path) -> None:
     assert robot.mirror is None
     with pytest.raises(UserError, match="robot 'one_arm' has joints on one side only"):
         mirror_commands(robot)
-    for task in tasks.TASKS:
+    assert len(tasks.task_names()) >= 3
+    for task in tasks.task_names():
         with pytest.raises(UserError, match="robot 'one_arm' has no left hand"):
             tasks.make_env({"name": task}, {"name": str(path)})
 
