@@ -44,9 +44,7 @@ def test_twenty_degrees_are_another_robot() -> None:
         ({"coupling_b": -0.36}, DISTAL),
         ({"coupling_k": 0.4}, DISTAL),
     ):
-        with pytest.raises(
-            UserError, match=rf"bank x\.npz.* does not fit: .*{name} is \[.*\], but was \["
-        ):
+        with pytest.raises(UserError, match=rf"bank x\.npz.* does not fit: .*{name} is \[.*\], but was \["):
             ROBOT.check_table(moved(**shifts), "bank x.npz")
 
 
