@@ -1,7 +1,7 @@
 """Banks of initial hand-object states (arXiv 2502.20396, section C: task-aware initialization): their file format.
 
 A bank is an `.npz` with a JSON header: the version of the format, the task, and the joint table of the robot it was
-made with. It is refused against another robot.
+made with. It is refused against another robot; to one that has been calibrated since, its states are fitted.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def load_bank(name: str, robot: RobotSpec, task: str) -> Bank:
     robot.check_table(table, f"bank {path.name}")
     bank = Bank(**arrays)
     _check(bank, robot, f"task.bank = {name!r}: {path.name}")
-    return bank
+    return bank if table == robot.table() else _fitted(bank, robot, table)
 
 
 def _check(bank: Bank, robot: RobotSpec, what: str) -> None:
@@ -115,6 +115,34 @@ def _check(bank: Bank, robot: RobotSpec, what: str) -> None:
             raise UserError(f"{what}: {field} is {tuple(values.shape)}; must be {shape}, all of it finite")
     if not bool((bank.stage == 0).any()):
         raise UserError(f"{what}: none of its {count} states is of the first stage, which an evaluation starts from")
+
+
+def _fitted(bank: Bank, robot: RobotSpec, table: dict[str, Any]) -> Bank:
+    """The states of a bank for a robot whose limits and couplings are others than in the table it was made with.
+
+    Commanded joints stay where they are, within the new limits, and coupled joints follow by the new couplings. While
+    nothing is held, that is a state as good as the recorded one. A hand that holds an object in a later stage was
+    recorded as physics had left it, its coupled joints pressed off their couplings a little: they keep that distance,
+    and move by no more than the couplings did. It may hold the object less well than it was recorded. Such states only
+    serve training, and one that drops its object ends like any other that has lost it.
+    """
+    then = torch.tensor(table["limits"], dtype=torch.float64)
+    target = _into_limits(bank.joint_target, robot, then)
+    recorded = bank.joint_position[:, robot.command_index]
+    followed = torch.from_numpy(robot.expand_coupled(_into_limits(recorded, robot, then).numpy()))
+    k, b = torch.tensor([[k, b] for _, _, k, b in table["couplings"]], dtype=torch.float64).reshape(-1, 2).T
+    source = [robot.commands.index(name) for _, name, _, _ in table["couplings"]]
+    pressed = bank.joint_position[:, robot.coupled_index] - (k * recorded[:, source] + b)
+    later = (bank.stage > 0)[:, None]
+    followed[:, robot.coupled_index] += torch.where(later, pressed, torch.zeros_like(pressed))
+    return replace(bank, joint_position=followed, joint_target=target)
+
+
+def _into_limits(position: Tensor, robot: RobotSpec, then: Tensor) -> Tensor:
+    """Positions (M, 26) of commanded joints within limits that are others than `then` (26, 2) they were, rad."""
+    now = torch.from_numpy(robot.command_limits)
+    low, high = torch.where(now == then, position.new_tensor([-torch.inf, torch.inf]), now).T
+    return position.clamp(low, high)
 
 
 def initial_bank(init: str, name: str, robot: RobotSpec, task: str, elbow: float | None = None) -> Bank:
@@ -142,13 +170,16 @@ def rest_position(robot: RobotSpec, elbow: float | None = None) -> np.ndarray:
     joints = robot.posture(REST)
     if elbow is not None:
         joints[[robot.joint(name).role == ELBOW for name in robot.commands]] = elbow
-    return joints
+    return np.clip(joints, *robot.command_limits.T)
 
 
 def mirror_bank(bank: Bank, robot: RobotSpec) -> Bank:
-    """The same states in the mirror: left hand for right, left for right."""
+    """The same states in the mirror: left hand for right, left for right; within limits, where the two sides differ."""
     image = Mirror(mirror_commands(robot))
-    target = image(bank.joint_target)
-    joints = robot.expand_coupled(image(bank.joint_position[:, robot.command_index]).numpy())
+    limits = torch.from_numpy(robot.command_limits)
+    mirrored = torch.stack([image(end) for end in limits.T], dim=1).sort(dim=1).values
+    target = _into_limits(image(bank.joint_target), robot, mirrored)
+    joints = _into_limits(image(bank.joint_position[:, robot.command_index]), robot, mirrored)
+    joints = robot.expand_coupled(joints.numpy())
     pose = bank.object_pose * torch.tensor([*VECTOR, *QUATERNION], dtype=torch.float64)
     return Bank(torch.from_numpy(joints), target, pose, bank.object_size, bank.stage)

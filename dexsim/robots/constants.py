@@ -166,10 +166,11 @@ def _link(link: Link, new: Values, i: int) -> Link:
 
 
 def _ends(robot: RobotSpec, new: Values) -> dict[str, tuple[float, ...]]:
-    """Open and closed positions that lie on a limit follow it."""
+    """Open and closed positions that lie on a limit follow it; no other one is left outside."""
     (low, high), bounds = robot.command_limits.T, (new["joint_lower"], new["joint_upper"])
 
     def follow(position: np.ndarray) -> tuple[float, ...]:
-        return tuple(np.where(position == low, bounds[0], np.where(position == high, bounds[1], position)).tolist())
+        followed = np.where(position == low, bounds[0], np.where(position == high, bounds[1], position))
+        return tuple(np.clip(followed, *bounds).tolist())
 
     return {name: follow(np.array(getattr(robot, name))) for name in ("open_position", "closed_position")}

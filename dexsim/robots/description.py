@@ -53,6 +53,8 @@ def read_description(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it cannot be read, or lacks something.
     """
+    if not path.is_file():
+        raise UserError(f"no robot's description {path}: there is no such file")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

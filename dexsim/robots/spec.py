@@ -293,7 +293,7 @@ class RobotSpec:
         return found
 
     def posture(self, name: str) -> np.ndarray:
-        """(num_commands,) rad: a named posture; what it leaves out is at zero, hands open."""
+        """(num_commands,) rad, within limits: a named posture; what it leaves out is at zero, hands open."""
         found = next((posture for posture in self.postures if posture.name == name), None)
         if found is None:
             known = [posture.name for posture in self.postures]
@@ -301,7 +301,7 @@ class RobotSpec:
         position = np.where(self.is_hand, self.open_position, 0.0)
         for joint, angle in found.joints:
             position[self.commands.index(joint)] = angle
-        return position
+        return np.clip(position, *self.command_limits.T)
 
     def shaped_above(self, link: str) -> str:
         """The nearest link with a shape that a link hangs from, the root where none has."""
@@ -334,7 +334,7 @@ class RobotSpec:
         }
 
     def check_table(self, table: dict[str, Any], owner: str) -> None:
-        """Refuse something recorded with another robot, naming the joints that differ.
+        """Refuse something recorded with another robot, naming the joints that differ; warn of what was calibrated.
 
         Args:
             table: a `table()` that was stored.
@@ -349,11 +349,3 @@ def find_palm(robot: RobotSpec, side: str) -> Palm:
     if found is None:
         raise UserError(f"robot {robot.name!r} has no {side} palm")
     return found
-
-
-def optional_side(name: str) -> str | None:
-    """Side that a link or joint name of the GR1 belongs to, None for the trunk."""
-    for side, short in (("left", "L_"), ("right", "R_")):
-        if name.startswith((side, short)):
-            return side
-    return None

@@ -91,7 +91,11 @@ def apply_tuned(robot: RobotSpec, content: Mapping[str, Any]) -> RobotSpec:
         raise UserError(f"robot.tuned is of robot {content.get('robot')!r}; allowed here: {robot.name}")
     values = {name: _merge(robot, name, table) for name, table in content["constants"].items()}
     check(values)
-    return with_constants(robot, values)
+    tuned = with_constants(robot, values)
+    for name, (low, high) in zip(tuned.commands, tuned.command_limits.tolist(), strict=True):
+        if not low < high:
+            raise UserError(f"robot.tuned: joint_lower of {name} = {low:g}: must be below its joint_upper, {high:g}")
+    return tuned
 
 
 def _merge(robot: RobotSpec, name: str, table: Any) -> np.ndarray:

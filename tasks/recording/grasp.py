@@ -33,7 +33,7 @@ def play(session: Session, rng: np.random.Generator) -> bool:
     session.reset()
     place = session.env.backend.state.object_pose[0, 0, :3].numpy().copy()
     rotation = facing(np.array([0.0, 1.0, 0.0]), np.array([1.0, 0.0, 0.0]), np.array([GRASP_ROLL, 0.0, 0.0]))
-    beside = [place[0] - GRASP_BEHIND[session.robot.name], place[1] - rng.uniform(*GAP), rng.uniform(*HEIGHT)]
+    beside = [place[0] - GRASP_BEHIND.get(session.robot.name, 0.0), place[1] - rng.uniform(*GAP), rng.uniform(*HEIGHT)]
     session.move_palm("right", np.array(beside), rotation.wxyz)
     session.advance(0.7)
     session.close("right", 1.0)

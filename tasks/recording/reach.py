@@ -145,7 +145,7 @@ def beside_object(
         start = posture(robot, rng)
         start[waiting] = rest_position(robot)[waiting]
         palms = {
-            "right": _beside_object(place - [GRASP_BEHIND[robot.name], 0.0], rng),
+            "right": _beside_object(place - [GRASP_BEHIND.get(robot.name, 0.0), 0.0], rng),
             **({"left": other(rng)} if other else {}),
         }
         joints, miss = reacher.reach(start, palms)
