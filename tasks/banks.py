@@ -32,7 +32,7 @@ FIELDS = ("joint_position", "joint_target", "object_pose", "object_size", "stage
 
 @dataclass(frozen=True)
 class Bank:
-    """Hand-object states to start episodes from; M states, J moving joints, K objects.
+    """Hand-object states to start episodes from, on the CPU; M states, J moving joints, K objects.
 
     Attributes:
         joint_position: (M, J) rad, all moving joints in tree order, coupled ones included.
@@ -58,8 +58,8 @@ def from_targets(robot: RobotSpec, targets: np.ndarray, object_pose: np.ndarray,
     Their size is that of every object, (3,) in m.
     """
     stored = targets.astype(np.float32).astype(np.float64)
-    joints, stage = robot.expand_coupled(stored), torch.zeros(len(stored), dtype=torch.long)
-    size = torch.tensor(object_size, dtype=torch.float64).expand(*object_pose.shape[:2], 3).clone()
+    joints, stage = robot.expand_coupled(stored), torch.zeros(len(stored), dtype=torch.long, device="cpu")
+    size = torch.tensor(object_size, dtype=torch.float64, device="cpu").expand(*object_pose.shape[:2], 3).clone()
     return Bank(torch.from_numpy(joints), torch.from_numpy(stored), torch.from_numpy(object_pose), size, stage)
 
 
@@ -126,11 +126,13 @@ def _fitted(bank: Bank, robot: RobotSpec, table: dict[str, Any]) -> Bank:
     and move by no more than the couplings did. It may hold the object less well than it was recorded. Such states only
     serve training, and one that drops its object ends like any other that has lost it.
     """
-    then = torch.tensor(table["limits"], dtype=torch.float64)
+    then = torch.tensor(table["limits"], dtype=torch.float64, device="cpu")
     target = _into_limits(bank.joint_target, robot, then)
     recorded = bank.joint_position[:, robot.command_index]
     followed = torch.from_numpy(robot.expand_coupled(_into_limits(recorded, robot, then).numpy()))
-    k, b = torch.tensor([[k, b] for _, _, k, b in table["couplings"]], dtype=torch.float64).reshape(-1, 2).T
+    k, b = (
+        torch.tensor([[k, b] for _, _, k, b in table["couplings"]], dtype=torch.float64, device="cpu").reshape(-1, 2).T
+    )
     source = [robot.commands.index(name) for _, name, _, _ in table["couplings"]]
     pressed = bank.joint_position[:, robot.coupled_index] - (k * recorded[:, source] + b)
     later = (bank.stage > 0)[:, None]
@@ -181,5 +183,5 @@ def mirror_bank(bank: Bank, robot: RobotSpec) -> Bank:
     target = _into_limits(image(bank.joint_target), robot, mirrored)
     joints = _into_limits(image(bank.joint_position[:, robot.command_index]), robot, mirrored)
     joints = robot.expand_coupled(joints.numpy())
-    pose = bank.object_pose * torch.tensor([*VECTOR, *QUATERNION], dtype=torch.float64)
+    pose = bank.object_pose * bank.object_pose.new_tensor([*VECTOR, *QUATERNION])
     return Bank(torch.from_numpy(joints), target, pose, bank.object_size, bank.stage)
