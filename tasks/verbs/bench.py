@@ -70,6 +70,7 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
     rows: list[tuple[str, str]] = []
     for threads in options.threads:
         rows += _throughput(options, threads, run)
+    rows += _operations(options, run)
     if options.epochs:
         rows += _training(options, run)
     _print_table(rows)
@@ -123,6 +124,37 @@ def _remember_rows(backend: Any, bare: Any) -> None:
         return step(substeps)
 
     backend.step = remembering
+
+
+def _operations(options: BenchSettings, run: RunFolder) -> list[tuple[str, str]]:
+    """How many torch operations a policy step takes, and how many more one in which some environments start anew.
+
+    Every operation that torch dispatches counts, views too: on a GPU each costs a launch, on a CPU some microseconds.
+    """
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Counter(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.count += 1
+            return func(*args, **(kwargs or {}))
+
+    env = _make_env(options, 1)
+    env.reset()
+    still = torch.zeros(options.num_envs, env.num_actions, device=env.device)
+    counts = []
+    for ends in (False, False, True):  # the first one computes what stays as it is for an episode
+        if ends:
+            env.world.step[0] = env.max_episode_length - 1  # this step ends an episode
+        with Counter() as counter:
+            env.step(still)
+        counts.append(counter.count)
+    _, step, reset = counts
+    run.result("operations_per_step", step, "1")
+    run.result("operations_per_partial_reset", reset - step, "1")
+    return [("torch operations", f"{step} a policy step, {reset - step} more with a partial reset")]
 
 
 def _training(options: BenchSettings, run: RunFolder) -> list[tuple[str, str]]:
