@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from dexsim import cli, paths, settings
 from dexsim.errors import UserError
+from dexsim.launch import verb as launch_verb
 from dexsim.runs import RunFolder
 
 CONFIGS = {
@@ -51,7 +52,8 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "toy_verb.py").write_text('"""A toy.\n\nIts second paragraph."""\n')
     points = {name: EntryPoint(name, "toy_verb:main", "dexsim.verbs") for name in ("toy", "needy")}
     monkeypatch.setattr(EntryPoint, "load", lambda point: main)
-    monkeypatch.setattr(cli, "verbs", lambda: points)
+    for module in (cli, launch_verb):
+        monkeypatch.setattr(module, "verbs", lambda: points)
     monkeypatch.setattr(paths, "cfg_dir", lambda: tmp_path / "cfg")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -96,10 +98,10 @@ def test_a_verb_can_be_run_from_python():
         (["toy", "tsk=lift"], "unknown key 'tsk' = lift; allowed: task, "),
         (["toy", "num_envs.x=3"], "unknown key 'num_envs.x' = 3; allowed: nothing"),
         (["toy", "+other=3"], "unknown key 'other' = 3; allowed: num_envs, rate, task"),
-        (["toy", "hydra.job.name=x"], "cannot use 'hydra.job.name=x': Hydra's own settings have no effect here"),
+        (["toy", "hydra.job.name=x"], "cannot use 'hydra.job.name=x': Hydra's own settings have no effect without -m"),
         (["toy", "task=lft"], "no 'task' named 'lft'; allowed: broken, lift, reach; did you mean 'lift'?"),
         (["toy", "task=3"], "no 'task' named '3'; allowed: broken, lift, reach"),
-        (["toy", "task=[lift,rech]"], "no 'task' named '[lift,rech]'; allowed: broken, lift, reach"),
+        (["toy", "task=[lift,rech]"], "no 'task' named 'rech'; allowed: broken, lift, reach; did you mean"),
         (["toy", "task=broken"], "while parsing a flow sequence; in "),
         (["toy", "num_envs"], "cannot read 'num_envs': expected key=value ("),
         (["toy", "num_envs=[1"], "cannot read 'num_envs=[1': expected key=value ("),
