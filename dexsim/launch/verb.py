@@ -92,10 +92,11 @@ class Invocation:
         Raises:
             UserError: If there is none and must be one.
         """
-        found = None if self.objective is None else results.get(self.objective, {}).get("value")
+        found = results.get(self.objective or "", {}).get("value")
         if found is not None:
             return float(found)
-        if "objective" in map(key_of, self.overrides) or required:
+        chosen = self.objective is not None and "objective" in map(key_of, self.overrides)
+        if chosen or required:
             known = [name for name, metric in results.items() if metric["value"] is not None]
             raise unknown(f"objective = {self.objective!r}: no metric that this run has", self.objective, known)
         return None
