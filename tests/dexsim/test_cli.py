@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from omegaconf import DictConfig
 
 from dexsim import cli, paths, settings
 from dexsim.errors import UserError
+from dexsim.launch import verb as launch_verb
 from dexsim.runs import RunFolder
 
 CONFIGS = {
@@ -51,7 +53,8 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "toy_verb.py").write_text('"""A toy.\n\nIts second paragraph."""\n')
     points = {name: EntryPoint(name, "toy_verb:main", "dexsim.verbs") for name in ("toy", "needy")}
     monkeypatch.setattr(EntryPoint, "load", lambda point: main)
-    monkeypatch.setattr(cli, "verbs", lambda: points)
+    for module in (cli, launch_verb):
+        monkeypatch.setattr(module, "verbs", lambda: points)
     monkeypatch.setattr(paths, "cfg_dir", lambda: tmp_path / "cfg")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -96,10 +99,10 @@ def test_a_verb_can_be_run_from_python():
         (["toy", "tsk=lift"], "unknown key 'tsk' = lift; allowed: task, "),
         (["toy", "num_envs.x=3"], "unknown key 'num_envs.x' = 3; allowed: nothing"),
         (["toy", "+other=3"], "unknown key 'other' = 3; allowed: num_envs, rate, task"),
-        (["toy", "hydra.job.name=x"], "cannot use 'hydra.job.name=x': Hydra's own settings have no effect here"),
+        (["toy", "hydra.job.name=x"], "cannot use 'hydra.job.name=x': Hydra's own settings have no effect without -m"),
         (["toy", "task=lft"], "no 'task' named 'lft'; allowed: broken, lift, reach; did you mean 'lift'?"),
         (["toy", "task=3"], "no 'task' named '3'; allowed: broken, lift, reach"),
-        (["toy", "task=[lift,rech]"], "no 'task' named '[lift,rech]'; allowed: broken, lift, reach"),
+        (["toy", "task=[lift,rech]"], "no 'task' named 'rech'; allowed: broken, lift, reach; did you mean"),
         (["toy", "task=broken"], "while parsing a flow sequence; in "),
         (["toy", "num_envs"], "cannot read 'num_envs': expected key=value ("),
         (["toy", "num_envs=[1"], "cannot read 'num_envs=[1': expected key=value ("),
@@ -125,12 +128,48 @@ def test_a_mistake_is_one_line_and_leaves_no_run(
 
 def test_a_sweep_runs_every_combination(capsys: pytest.CaptureFixture[str]):
     assert cli.main(["toy", "-m", "num_envs=1,2", "task=lift,reach"]) == 0
-    assert len(folders()) == len(capsys.readouterr().out.splitlines()) == 4
+    assert len(list(Path("runs/toy/lift").iterdir())) == len(list(Path("runs/toy/reach").iterdir())) == 2
+    (folder,) = Path("runs/sweep/toy").iterdir()
+    assert capsys.readouterr().out.splitlines()[-1] == str(folder)
 
 
-def test_a_sweep_with_a_mistake_runs_nothing():
-    assert cli.main(["toy", "-m", "task=lift,lft"]) == 2
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["task=lift,lft"], "no 'task' named 'lft'; allowed: broken, lift, reach; did you mean 'lift'?"),
+        (["num_envs=1,2", "num_env=3"], "unknown key 'num_env' = 3; allowed: task, "),
+        (["num_envs=1,2", "hydra/launcher=basik"], "no 'hydra/launcher' named 'basik'; allowed: basic"),
+        (["hydra.launcher.jobs=2"], "unknown key 'hydra.launcher.jobs' = 2; allowed: _target_"),
+        (["hydra/sweeper=ax"], "hydra/sweeper=ax: its plugin is not installed: pip install hydra-ax-sweeper"),
+        (["hydra.sweep.dir=x"], "cannot use 'hydra.sweep.dir=x': `name` and `runs_dir` say where a run's folder is"),
+    ],
+)
+def test_a_sweep_with_a_mistake_runs_nothing(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["toy", "-m", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith(f"error: {message}")
+    assert (out, err.count("\n")) == ("", 1)
     assert folders() == []
+
+
+def test_an_interrupted_sweep_exits_130_and_says_what_ran(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["toy", "-m", "num_envs=1,0,2"]) == 130
+    (folder,) = Path("runs/sweep/toy").iterdir()
+    assert capsys.readouterr().out.splitlines()[-1] == str(folder)
+    assert "1,interrupted,0," in (folder / "sweep.csv").read_text()
+    assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
+
+
+def test_a_single_run_always_runs():
+    for _ in range(2):
+        assert cli.main(["toy"]) == 0
+    assert len(folders()) == 2
+
+
+def test_an_objective_that_was_asked_for_must_be_there(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["toy", "+objective=num_envs"]) == 0
+    assert cli.main(["toy", "+objective=num_env"]) == 2
+    assert "objective = 'num_env': no metric that this run has; allowed: num_envs; did" in capsys.readouterr().err
 
 
 def test_an_interrupt_exits_130_and_still_names_the_folder(capsys: pytest.CaptureFixture[str]):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,31 @@ def test_only_what_a_killed_write_left_is_stale(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("error", "status"), [(None, "complete"), (KeyboardInterrupt, "interrupted"), (RuntimeError, "failed")]
+)
+def test_a_run_says_how_it_ended(tmp_path: Path, error: type[BaseException] | None, status: str):
+    run = runs.RunFolder.create("train", "lift", {"seed": 1}, tmp_path, ["seed=1"])
+    with contextlib.suppress(BaseException), run:
+        record = json.loads((run.path / "run.json").read_text())
+        assert (record["status"], record["end"]) == ("running", None)
+        if error is not None:
+            raise error
+    record = json.loads((run.path / "run.json").read_text())
+    assert record["status"] == status
+    assert (record["verb"], record["name"], record["overrides"]) == ("train", "lift", ["seed=1"])
+    assert record["start"] <= record["end"] <= datetime.now(UTC).isoformat()
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{}"])
+def test_a_run_whose_record_is_broken_is_not_complete(tmp_path: Path, content: str):
+    with runs.RunFolder.create("train", "lift", {}, tmp_path) as run:
+        run.result("success", 1.0, "1")
+    assert runs.find_complete("train", "lift", {}, tmp_path) == run.path
+    (run.path / "run.json").write_text(content)
+    assert runs.find_complete("train", "lift", {}, tmp_path) is None
+
+
+@pytest.mark.parametrize(
     ("successes", "n", "interval"),
     [
         (0, 0, (0.0, 1.0)),
@@ -122,6 +149,12 @@ def test_only_what_a_killed_write_left_is_stale(tmp_path: Path):
 )
 def test_wilson(successes: int, n: int, interval: tuple[float, float]):
     assert runs.wilson(successes, n) == pytest.approx(interval, abs=5e-5)
+
+
+@pytest.mark.parametrize("n", [1, 7, 500])
+def test_the_ends_of_an_interval_are_exact(n: int):
+    assert runs.wilson(0, n)[0] == 0.0
+    assert runs.wilson(n, n)[1] == 1.0
 
 
 def test_wilson_refuses_more_successes_than_tries():

@@ -1,0 +1,102 @@
+"""One verb with one config: found by its entry point, run in a run folder of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from dexsim import settings
+from dexsim.errors import UserError, unknown
+from dexsim.launch.compose import key_of
+from dexsim.registration import entry_points
+from dexsim.runs import RunFolder, find_complete
+
+_GROUP = "dexsim.verbs"
+
+
+def verbs() -> dict[str, metadata.EntryPoint]:
+    """Returns the entry points of the verbs that are installed, by name."""
+    return {name: point for name, point in entry_points(_GROUP).items() if source(point).is_file()}
+
+
+def source(point: metadata.EntryPoint) -> Path:
+    """Returns the file of a verb's module without importing it: help must not wait for torch to load."""
+    package, *parts = point.value.partition(":")[0].split(".")
+    spec = importlib.util.find_spec(package)
+    origin = Path(spec.origin) if spec and spec.origin else Path()
+    return origin.parent.joinpath(*parts).with_suffix(".py") if parts else origin
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """A verb and all that it is run with.
+
+    Attributes:
+        verb: Its name.
+        name: What the user calls the run.
+        runs_dir: The folder of all runs.
+        objective: The metric of `result.json` that a sweeper optimizes, where the config names one.
+        config: The verb's own config, resolved.
+        overrides: What the user gave, `key=value` each.
+    """
+
+    verb: str
+    name: str
+    runs_dir: str
+    objective: str | None
+    config: dict[str, Any]
+    overrides: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, verb: str, config: DictConfig, overrides: Sequence[str]) -> Invocation:
+        """Resolves a composed config and takes out of it what the command line reads."""
+        values = settings.plain(config)
+        name, runs_dir = str(values.pop("name", verb)), str(values.pop("runs_dir", "runs"))
+        return cls(verb, name, runs_dir, values.pop("objective", None), values, tuple(overrides))
+
+    def find_complete(self) -> Path | None:
+        """Returns the folder of an earlier run that did just this, to its end; None where there is none."""
+        return find_complete(self.verb, self.name, self.config, self.runs_dir)
+
+    def make_folder(self) -> RunFolder:
+        """Makes the run folder."""
+        config = {"name": self.name, "runs_dir": self.runs_dir, **self.config}
+        try:
+            return RunFolder.create(self.verb, self.name, config, self.runs_dir, self.overrides)
+        except OSError as error:
+            message = f"runs_dir = {self.runs_dir!r}: cannot make a folder there ({error.strerror})"
+            raise UserError(message) from None
+
+    def run(self, folder: RunFolder) -> None:
+        """Runs the verb in a run folder, whose path is the last line that it prints."""
+        try:
+            with folder:
+                verbs()[self.verb].load()(DictConfig(self.config), folder)
+        finally:
+            if folder.path.exists():
+                print(folder.path, flush=True)
+
+    def value(self, results: Mapping[str, Mapping[str, Any]], required: bool = False) -> float | None:
+        """Returns the objective's value.
+
+        Args:
+            results: The content of `result.json`.
+            required: Whether there must be one; an objective that the user chose must always be there.
+
+        Raises:
+            UserError: If there is none and must be one.
+        """
+        found = results.get(self.objective or "", {}).get("value")
+        if found is not None:
+            return float(found)
+        chosen = self.objective is not None and "objective" in map(key_of, self.overrides)
+        if chosen or required:
+            known = [name for name, metric in results.items() if metric["value"] is not None]
+            raise unknown(f"objective = {self.objective!r}: no metric that this run has", self.objective, known)
+        return None
