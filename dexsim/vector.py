@@ -1,13 +1,13 @@
 """The environment as gymnasium knows them: N at once (`VectorEnv`) or a single one (`SingleEnv`), in NumPy.
 
-Infos hold `states`, what the critic sees; where an episode ends also success, picked_up, episode_return and
-episode_length. Their form is that of gymnasium's `SyncVectorEnv`.
+Infos hold `states`, what the critic sees; where an episode ends also success, episode_return, episode_length and, of a
+task that has this stage, picked_up. Their form is that of gymnasium's `SyncVectorEnv`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium
 import numpy as np
@@ -16,11 +16,12 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor, as_tensor, float32
 
-from dexsim.env.env import Env
+from dexsim.env.contract import LearnerEnv
 from dexsim.errors import require
 
 if TYPE_CHECKING:
     from dexsim.drawing.renderer import RayRenderer
+    from dexsim.env.env import Env
 
 RENDER_MODES = ("rgb_array",)
 RENDER_SIZE = (320, 240)  # width and height in pixels
@@ -29,7 +30,6 @@ RENDER_SIZE = (320, 240)  # width and height in pixels
 OBSERVATION_BOUND = 100.0
 _EPISODE: tuple[tuple[str, type], ...] = (
     ("success", np.bool_),
-    ("picked_up", np.bool_),
     ("episode_return", np.float64),
     ("episode_length", np.int64),
 )
@@ -45,7 +45,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         render_mode: "rgb_array" or None. Drawing is ray casting on the CPU: seconds a frame where meshes are drawn.
     """
 
-    def __init__(self, env: Env, seed: int | None = None, render_mode: str | None = None) -> None:
+    def __init__(self, env: LearnerEnv, seed: int | None = None, render_mode: str | None = None) -> None:
         """See the class."""
         self.torch_env, self.num_envs = env, env.num_envs
         self.render_mode, self._renderer = _render_mode(render_mode), None
@@ -69,7 +69,9 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         super().reset(seed=seed)
         self.torch_env.seed(_fresh_seed(self.np_random) if seed is None else seed)
         obs = self.torch_env.reset()
-        return _observation(obs["obs"]), _masked({"states": obs["states"].numpy()}, np.ones(self.num_envs, np.bool_))
+        return _observation(obs["obs"]), _masked(
+            {"states": obs["states"].cpu().numpy()}, np.ones(self.num_envs, np.bool_)
+        )
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Info]:
         """Apply actions (N, 26) in [-1, 1] for one policy period.
@@ -78,13 +80,13 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             Observations (N, num_obs), rewards (N,), terminations (N,), truncations (N,) and infos. A finished
             environment's observation is that of its new episode; `final_obs` and `final_info` have its last.
         """
-        result = self.torch_env.step(as_tensor(actions, dtype=float32))
-        terminated, truncated = result.terminated.numpy(), result.truncated.numpy()
-        infos = _masked({"states": result.obs["states"].numpy()}, np.ones(self.num_envs, np.bool_))
+        result = self.torch_env.step(as_tensor(actions, dtype=float32, device=self.torch_env.device))
+        terminated, truncated = result.terminated.cpu().numpy(), result.truncated.cpu().numpy()
+        infos = _masked({"states": result.obs["states"].cpu().numpy()}, np.ones(self.num_envs, np.bool_))
         done = terminated | truncated
         if done.any():
             infos.update(_final(result.info, done))
-        return _observation(result.obs["obs"]), result.reward.double().numpy(), terminated, truncated, infos
+        return _observation(result.obs["obs"]), result.reward.double().cpu().numpy(), terminated, truncated, infos
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Draw every environment as it is now, (240, 320, 3) uint8 each; None without a render mode."""
@@ -107,7 +109,7 @@ class SingleEnv(gymnasium.Env):
         render_mode: as in `VectorEnv`.
     """
 
-    def __init__(self, env: Env, seed: int | None = None, render_mode: str | None = None) -> None:
+    def __init__(self, env: LearnerEnv, seed: int | None = None, render_mode: str | None = None) -> None:
         """See the class."""
         if env.num_envs != 1:
             raise ValueError(f"SingleEnv takes an environment of 1 copy, not {env.num_envs}")
@@ -125,22 +127,22 @@ class SingleEnv(gymnasium.Env):
         self.torch_env.seed(_fresh_seed(self.np_random) if seed is None else seed)
         obs = self.torch_env.reset()
         self._ended = False
-        return _observation(obs["obs"])[0], {"states": obs["states"].numpy()[0]}
+        return _observation(obs["obs"])[0], {"states": obs["states"].cpu().numpy()[0]}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, Info]:
         """Apply an action (26,) in [-1, 1] for one policy period; the observation is never that of a new episode."""
         if self._ended:
             raise gymnasium.error.ResetNeeded("the episode has ended: call reset() before step()")
-        result = self.torch_env.step(as_tensor(action, dtype=float32)[None])
+        result = self.torch_env.step(as_tensor(action, dtype=float32, device=self.torch_env.device)[None])
         terminated, truncated = bool(result.terminated), bool(result.truncated)
         self._ended = terminated or truncated
         if self._ended:
             obs, states = result.info["final_obs"], result.info["final_states"]
         else:
             obs, states = result.obs["obs"], result.obs["states"]
-        info: Info = {"states": states.numpy()[0]}
+        info: Info = {"states": states.cpu().numpy()[0]}
         if self._ended:
-            info.update((name, result.info[name].item()) for name, _ in _EPISODE)
+            info.update((name, value.item()) for name, value in _episode(result.info).items())
         return _observation(obs)[0], float(result.reward), terminated, truncated, info
 
     def render(self) -> np.ndarray | None:
@@ -155,8 +157,8 @@ class SingleEnv(gymnasium.Env):
         self.torch_env.close()
 
 
-def _metadata(env: Env) -> dict[str, Any]:
-    return {"render_modes": list(RENDER_MODES), "render_fps": round(env.control.policy_hz)}
+def _metadata(env: LearnerEnv) -> dict[str, Any]:
+    return {"render_modes": list(RENDER_MODES), "render_fps": round(1 / env.dt)}
 
 
 def _render_mode(mode: str | None) -> str | None:
@@ -164,14 +166,15 @@ def _render_mode(mode: str | None) -> str | None:
     return mode
 
 
-def _make_renderer(env: Env) -> RayRenderer:
+def _make_renderer(env: LearnerEnv) -> RayRenderer:
     from dexsim.drawing.renderer import RayRenderer
 
     width, height = RENDER_SIZE
-    return RayRenderer(env, width=width, height=height)
+    # Only an `Env` has a scene to draw.
+    return RayRenderer(cast("Env", env), width=width, height=height)
 
 
-def _spaces(env: Env) -> tuple[Box, Box]:
+def _spaces(env: LearnerEnv) -> tuple[Box, Box]:
     """Observation and action space of one environment."""
     observation = Box(-OBSERVATION_BOUND, OBSERVATION_BOUND, (env.num_obs,), np.float32)
     return observation, Box(-1.0, 1.0, (env.num_actions,), np.float32)
@@ -182,7 +185,7 @@ def _fresh_seed(np_random: np.random.Generator) -> int:
 
 
 def _observation(values: Tensor) -> np.ndarray:
-    return values.numpy().clip(-OBSERVATION_BOUND, OBSERVATION_BOUND)
+    return values.cpu().numpy().clip(-OBSERVATION_BOUND, OBSERVATION_BOUND)
 
 
 def _masked(values: Mapping[str, np.ndarray], mask: np.ndarray) -> Info:
@@ -194,11 +197,18 @@ def _masked(values: Mapping[str, np.ndarray], mask: np.ndarray) -> Info:
     return infos
 
 
+def _episode(info: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Facts (N,) of an episode, where one has ended."""
+    facts = {name: info[name].cpu().numpy().astype(kind) for name, kind in _EPISODE}
+    if "picked_up" in info["stages"]:
+        facts["picked_up"] = info["stages"]["picked_up"].cpu().numpy().copy()
+    return facts
+
+
 def _final(info: Mapping[str, Any], done: np.ndarray) -> Info:
     """`final_obs`, an object array with None where an episode goes on, and `final_info`."""
     obs = np.full(len(done), None, dtype=object)
     for i in done.nonzero()[0]:
         obs[i] = _observation(info["final_obs"][i])
-    facts = {"states": info["final_states"].numpy()}
-    facts.update((name, info[name].numpy().astype(kind)) for name, kind in _EPISODE)
+    facts = {"states": info["final_states"].cpu().numpy(), **_episode(info)}
     return {"final_obs": obs, "_final_obs": done.copy(), "final_info": _masked(facts, done), "_final_info": done.copy()}

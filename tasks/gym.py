@@ -37,7 +37,7 @@ def _make(
     """Build the environment of a task.
 
     Args:
-        name: of the task, one of `tasks.TASKS`.
+        name: of the task, one of `tasks.task_names()`.
         num_envs: how many copies, stepped together; None for a single environment.
         robot: one of `dexsim.robots.ROBOTS`.
         randomization: name of a file in `cfg/randomization`, or what `dexsim.env.randomization` takes.

@@ -1,4 +1,4 @@
-"""A small environment that keeps the `Env` contract: points that fly to their goals."""
+"""A small environment that keeps the `LearnerEnv` contract: points that fly to their goals."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any
 import torch
 
 from dexsim.control.symmetry import Mirror
-from dexsim.env.env import Env, StepResult
+from dexsim.env.contract import StepResult
 
 JOINTS = ("x", "y", "z")
 
 
-class PointEnv(Env):
+class PointEnv:
     """N points in three dimensions, moved by their velocities (N, 3); success is 5 cm around the goal, failure 2 m off.
+
+    It is a `dexsim.env.contract.LearnerEnv`.
 
     Args:
         num_envs: Points.
@@ -27,6 +29,8 @@ class PointEnv(Env):
     num_states = 9
     max_episode_length = 40
     nonfinite_count = 0
+    device = torch.device("cpu")
+    dt = 0.1
 
     def __init__(self, num_envs: int, seed: int = 0, joints: Sequence[str] = JOINTS) -> None:
         self.num_envs = num_envs
@@ -35,7 +39,6 @@ class PointEnv(Env):
         self._joints = tuple(joints)
         self._random = torch.Generator()
         self.position, self.goal, self.velocity = (torch.zeros(num_envs, 3) for _ in range(3))
-        self.dt = 0.1
         self.length = torch.zeros(num_envs, dtype=torch.long)
         self.episode_return = torch.zeros(num_envs)
         self.seed(seed)
@@ -83,6 +86,9 @@ class PointEnv(Env):
         self._random.set_state(state.pop("random"))
         for name, value in state.items():
             setattr(self, name, value.clone())
+
+    def close(self) -> None:
+        pass
 
     def mirrors(self) -> dict[str, Mirror]:
         """The task is the same in a mirror: y and -y change places."""

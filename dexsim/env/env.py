@@ -82,6 +82,7 @@ class Env:
         world = self._world
         self._actor = ObservationGroup(task.actor, world.measured, world)
         self._critic = ObservationGroup(task.critic, world.measured, world)
+        self.num_obs, self.num_states = self._actor.size, self._critic.size
         self._mirrors = self._make_mirrors() if task.two_sided or task.symmetric else {}
         self._obs_noise = self._noise_scale()
         self.seed(seed)
@@ -138,16 +139,6 @@ class Env:
         self._mirrored = self._world.mirrored[:, None]
 
     # -- public --------------------------------------------------------------------------------------------------------
-
-    @property
-    def num_obs(self) -> int:
-        """Width of what the actor sees."""
-        return self._actor.size
-
-    @property
-    def num_states(self) -> int:
-        """Width of what the critic sees."""
-        return self._critic.size
 
     @property
     def obs_layout(self) -> dict[str, slice]:

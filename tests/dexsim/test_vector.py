@@ -14,6 +14,7 @@ import torch
 from gymnasium.utils.env_checker import check_env, data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from dexsim.env.env import Env
 from dexsim.errors import UserError
 from dexsim.vector import SingleEnv, VectorEnv
 from tests.simulated import PAPER, make
@@ -35,6 +36,11 @@ def single(**options: Any) -> SingleEnv:
     made = gymnasium.make(ID, **{"backend": ONE_THREAD, "task": SHORT, "randomization": "paper", **options}).unwrapped
     assert isinstance(made, SingleEnv)
     return made
+
+
+def inside(env: VectorEnv) -> Env:
+    assert isinstance(env.torch_env, Env)
+    return env.torch_env
 
 
 def random_actions(steps: int, num_envs: int = 3) -> np.ndarray:
@@ -108,7 +114,7 @@ def test_spaces_are_the_actor_s_and_contain_what_comes() -> None:
 def test_an_exploded_observation_is_still_within_the_space() -> None:
     env = vector(randomization="none")
     env.reset(seed=0)
-    env.torch_env.world.state.object_pose[1, 0, :3] = 1e6
+    inside(env).world.state.object_pose[1, 0, :3] = 1e6
     obs, _, terminated, _, infos = env.step(np.zeros((3, 26), np.float32))
     assert terminated.tolist() == [False, True, False]
     assert obs in env.observation_space
@@ -186,10 +192,10 @@ def test_infos_are_formed_as_gymnasium_forms_them() -> None:
     assert got[3].tolist() == [True, True]
     assert [shape_of(x) for x in got] == [shape_of(x) for x in expected]
     # What an environment has not is None in the object array and zero in the others.
-    ours.torch_env.reset_envs(torch.tensor([1]))
+    inside(ours).reset_envs(torch.tensor([1]))
     for action in random_actions(4, 2):
         got = ours.step(action)
-    ours.torch_env.reset_envs(torch.tensor([1]))
+    inside(ours).reset_envs(torch.tensor([1]))
     got = ours.step(random_actions(1, 2)[0])
     assert got[-1]["_final_obs"].tolist() == got[-1]["_final_info"].tolist() == [True, False]
     assert got[-1]["final_obs"][1] is None
@@ -236,14 +242,14 @@ def test_settings_reach_the_environment() -> None:
         task={"placement": "bottom_edges", "weights": {"goal": 9.0}},
         backend={"threads": 1, "timestep": 0.005},
     )
-    inside = env.torch_env
-    assert inside.robot.name == "gr1t2_inspire"
-    assert inside.randomization.object_mass == (0.05, 0.06)
+    built = inside(env)
+    assert built.robot.name == "gr1t2_inspire"
+    assert built.randomization.object_mass == (0.05, 0.06)
     assert env.metadata["render_fps"] == 5
-    assert inside.backend.scene.timestep == 0.005
-    assert inside.task.rewards["goal"][0] == 9.0
-    assert "contact_left" in inside.task.rewards  # the weights that were not given stay
-    assert env.torch_env.task.settings.placement == "bottom_edges"  # type: ignore[attr-defined]
+    assert built.backend.scene.timestep == 0.005
+    assert built.task.rewards["goal"][0] == 9.0
+    assert "contact_left" in built.task.rewards  # the weights that were not given stay
+    assert built.task.settings.placement == "bottom_edges"  # type: ignore[attr-defined]
     env.close()
     env.close()
 

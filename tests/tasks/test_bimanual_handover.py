@@ -75,6 +75,7 @@ def test_each_phase_has_its_goal(tmp_path: Path) -> None:
 def test_success_asks_for_the_second_hand_alone(tmp_path: Path, after: str, held_by_second_alone: bool) -> None:
     env = started(tmp_path, after)
     env.world.goals[:, 1] = env.world.state.object_pose[:, 0, :3]
+    env.world.changed()
     assert (env.task.success(env.world) == held_by_second_alone).all()
 
 
@@ -82,6 +83,7 @@ def test_the_final_goal_pays_nothing_before_the_second_hand_touches(tmp_path: Pa
     for after, pays in (("at_middle", False), ("received", True)):
         env = started(tmp_path, after)
         env.world.goals[:, 1] = env.world.state.object_pose[:, 0, :3]
+        env.world.changed()
         weight, term = env.task.rewards["goal_second"]
         assert ((weight * term(env.world) > 0) == pays).all()
 

@@ -10,19 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
 import tasks
-from dexsim import settings
 from dexsim.backends import InitialState
 from dexsim.env.env import Env
 from dexsim.errors import UserError
-from dexsim.paths import assets_dir, cfg_dir
+from dexsim.paths import assets_dir
 from dexsim.robots import load
 from dexsim.rotations import quat_from_rpy, quat_from_yaw
 from tasks import markers, rewards
-from tasks.box_lift import LOST_SIDEWAYS, BoxLift
+from tasks.base import LOST_SIDEWAYS
+from tasks.box_lift import BoxLift
 from tests.simulated import PAPER, freeze, make, random_actions, roll
 
 YAW, SIZE, CENTRE = 0.6, (0.171, 0.2508, 0.16), (0.41, -0.02, 0.3)
@@ -48,7 +47,7 @@ def put(env: Env, position: Sequence[float], quat: Sequence[float] = (1.0, 0.0, 
     pose = torch.tensor([[[*position, *quat]]], dtype=torch.float64)
     joints = state.joint_position[env_id : env_id + 1].clone()
     env.backend.reset(torch.tensor([env_id]), InitialState(joints, joints[:, env.world.tensors.command_index], pose))
-    env.world.state = env.backend.state
+    env.world.changed()
 
 
 def box_lift(env: Env) -> BoxLift:
@@ -256,7 +255,8 @@ def test_a_goal_is_observed_only_where_it_varies() -> None:
     assert fixed.world.goal.shape == (1, 3)
     where = varied.obs_layout["goal"]
     assert torch.allclose(varied.reset()["obs"][:, where], varied.world.goal.float())
-    assert varied.state_layout["goal"].stop == varied.num_states
+    assert torch.allclose(varied.reset()["states"][:, varied.state_layout["goal"]], varied.world.goal.float())
+    assert varied.num_states == fixed.num_states + 3
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------
@@ -264,15 +264,6 @@ def test_a_goal_is_observed_only_where_it_varies() -> None:
 
 def task(**values: Any) -> Any:
     return tasks.make_task({"name": "box_lift", **values}, load("gr1t2"))
-
-
-@pytest.mark.parametrize("name", tasks.TASKS)
-def test_the_shipped_config_is_the_dataclass(name: str) -> None:
-    shipped = settings.plain(OmegaConf.load(cfg_dir() / "task" / f"{name}.yaml"))
-    assert shipped.pop("name") == name
-    plain = settings.to_dict(tasks.TASKS[name]()[0]())
-    same = {key: plain[key] for key in tasks.TRAINING_ONLY}
-    assert {**shipped, **same} == plain
 
 
 def test_the_other_robot_s_bank_is_refused_by_the_joints_that_differ() -> None:

@@ -96,7 +96,7 @@ def test_at_the_goal_without_a_hand_is_no_success() -> None:
     joints = env.world.state.joint_position.clone()
     targets = joints[:, env.world.tensors.command_index]
     env.backend.reset(torch.arange(2), InitialState(joints, targets, pose))
-    env.world.state = env.backend.state
+    env.world.changed()
     assert (env.task.metrics(env.world)["goal_distance_m"] < 1e-6).all()
     assert not env.task.success(env.world).any()
 

@@ -57,7 +57,7 @@ def at(position: tuple[float, float, float], yaw: float = 0.0, num_envs: int = 1
 
 
 def fields(state: SimState) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in vars(state).items()}
+    return {name: getattr(state, name).clone() for name in SimState.__annotations__}
 
 
 def drive(backend: Backend, initial: InitialState) -> Tensor:

@@ -30,7 +30,7 @@ def test_state_has_the_promised_shapes_right_after_a_reset(engine: BackendSettin
     pose = torch.tensor([[0.5, 0.0, 0.04, 1, 0, 0, 0], [0.6, 0.3, 0.03, 1, 0, 0, 0]]).double().repeat(3, 1, 1)
     start = torch.from_numpy(robot.expand_coupled(commands)).repeat(3, 1)
     backend.reset(torch.arange(3), InitialState(start, torch.from_numpy(commands).repeat(3, 1), pose))
-    shapes = {name: tuple(value.shape) for name, value in vars(backend.state).items()}
+    shapes = {name: tuple(value.shape) for name, value in fields(backend.state).items()}
     assert shapes == {
         "joint_position": (3, joints),
         "joint_velocity": (3, joints),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dexsim.backends import InitialState
-from dexsim.control.symmetry import Mirror, mirror_commands, mirror_group
+from dexsim.control.symmetry import Mirror, mirror_commands
 from dexsim.env.env import Env
 from dexsim.robots import load
 from tasks.banks import load_bank, save_bank
@@ -31,24 +31,24 @@ def put_image(env: Env) -> None:
     pose[1] = pose[0] * sign
     everything = torch.from_numpy(env.robot.expand_coupled(targets.numpy()))
     env.backend.reset(torch.tensor([0, 1]), InitialState(everything, targets, pose))
-    env.world.state = env.backend.state
-    env._target[:] = targets.float()
+    env._target[:] = env.world.joint_target[:] = targets.float()
+    env.world.changed("episode")
 
 
 def test_a_mirrored_robot_moves_as_the_mirror_image() -> None:
     env = make(2)
     seen = env.reset()["states"]
     put_image(env)
-    states = mirror_group(env.state_layout, env.robot)
-    actions = Mirror(mirror_commands(env.robot))
+    mirrors = env.mirrors()
+    assert mirrors is not None
     generator = torch.Generator().manual_seed(0)
     for _ in range(5):
         action = 0.3 * torch.randn(26, generator=generator)
         action[7:13] = action[20:] = 0.0  # fingers that meet the box would amplify rounding
-        seen = env.step(torch.stack([action, actions(action)])).obs["states"]
+        seen = env.step(torch.stack([action, mirrors["actions"](action)])).obs["states"]
     for name in ("joint_position", "object_position", "object_orientation", "fingertip_position", "object_velocity"):
         where = env.state_layout[name]
-        assert torch.allclose(states(seen[0])[where], seen[1][where], atol=5e-3), name
+        assert torch.allclose(mirrors["states"](seen[0])[where], seen[1][where], atol=5e-3), name
 
 
 @pytest.mark.parametrize("robot", ["gr1t2", "gr1t2_inspire"])

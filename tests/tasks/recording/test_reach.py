@@ -198,7 +198,8 @@ def test_every_later_stage_starts_as_often_as_the_others() -> None:
     stage = torch.tensor([0, 3, 0, 2, 3, 3, 3])
     count = len(stage)
     empty, size = torch.zeros(count, 1), torch.ones(count, 1, 3)
-    starts = StartStates(Bank(empty, empty, torch.zeros(count, 1, 7), size, stage), (1.0, 0.0), 4)
+    bank = Bank(empty, empty, torch.zeros(count, 1, 7), size, stage)
+    starts = StartStates(bank, load("gr1t2"), (1.0, 0.0), 4)
     chosen = [
         starts.choose(EpisodeDraws(0, torch.arange(4000), torch.full((4000,), episode)), torch.ones(4000, 3))
         for episode in (0, 2, 4)
