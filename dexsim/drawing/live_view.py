@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dexsim.drawing.scenery import drawable_model, find_folder
 from dexsim.env.env import Env
 from dexsim.scene import ObjectSpec
+
+if TYPE_CHECKING:
+    from mujoco import MjModel
 
 SEGMENTS = 24  # around a round shape
 MOVED = 1e-4  # what has moved less is not sent again; m, and as a change of a quaternion
@@ -100,7 +103,7 @@ class LiveView:
         )
 
 
-def _geom_surface(model: Any, geom: int) -> tuple[np.ndarray, np.ndarray]:
+def _geom_surface(model: MjModel, geom: int) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (V, 3) in the geom's frame and faces (F, 3)."""
     import mujoco
     import trimesh

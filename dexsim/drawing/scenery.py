@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from dexsim.errors import require, unknown
 from dexsim.robots.meshes import find_meshes, require_meshes
 from dexsim.rotations import quat_rotate
 from dexsim.scene import Scene
+
+if TYPE_CHECKING:
+    from mujoco import MjModel, MjSpec
 
 VIEWS: dict[str, View] = {
     "third_person": View((1.40, 0.85, 0.78), (0.24, 0.0, 0.20), 38.0),
@@ -75,7 +78,7 @@ def find_folder(meshes: bool | str) -> Path | None:
     return require_meshes() if meshes else None
 
 
-def drawable_model(scene: Scene, meshes: Path | None) -> Any:
+def drawable_model(scene: Scene, meshes: Path | None) -> MjModel:
     """The scene with what it stands on: a pedestal for the robot and legs for the table."""
     import mujoco
 
@@ -90,13 +93,13 @@ def drawable_model(scene: Scene, meshes: Path | None) -> Any:
             place = np.array(table.position) + np.array(table.size) * [x, y, 0] * 0.5 - [0.03 * x, 0.03 * y, 0]
             leg = (0.02, 0.02, (under - FLOOR) / 2)
             spec.worldbody.add_geom(type=box, size=leg, pos=(place[0], place[1], (under + FLOOR) / 2), rgba=STAND_COLOR)
-    spec.geom("table").rgba = TABLE_COLOR
+    spec.geom("table").rgba[:] = TABLE_COLOR
     if meshes is None:
         _draw_bones(spec)
     return spec.compile()
 
 
-def _draw_bones(spec: Any) -> None:
+def _draw_bones(spec: MjSpec) -> None:
     """Rods and balls for those links that have no collision shape, so that the robot hangs together."""
     import mujoco
 

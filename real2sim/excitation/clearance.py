@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from dexsim.backends.mujoco.model import build_spec
 from dexsim.robots import Link, RobotSpec
 from dexsim.robots.spec import SIDES
 from dexsim.scene import Scene
+
+if TYPE_CHECKING:
+    from mujoco import MjModel
 
 SAMPLE_HZ = 50.0
 # Role of the link above the elbow that has a shape.
@@ -70,7 +73,8 @@ class Clearance:
         for name, (kind, size, centre) in KEEP_OUT.items():
             shape = mujoco.mjtGeom.mjGEOM_BOX if kind == "box" else mujoco.mjtGeom.mjGEOM_CAPSULE
             spec.body(robot.root).add_geom(name=name, type=shape, size=size, pos=centre, contype=0, conaffinity=0)
-        self._robot, self._model = robot, spec.compile()
+        self._robot = robot
+        self._model: MjModel = spec.compile()
         self._data = mujoco.MjData(self._model)
         self._addresses = np.array([self._model.joint(name).qposadr[0] for name in robot.joint_names])
         self._links = [_link(self._model, geom) for geom in range(self._model.ngeom)]
@@ -131,7 +135,7 @@ class Clearance:
         return Approach(float(best), names, float(time[row]), sides)
 
 
-def _link(model: Any, geom: int) -> str:
+def _link(model: MjModel, geom: int) -> str:
     """The link of a geom, or its own name where no link has it."""
     name = model.geom(geom).name
     return name if name in KEEP_OUT or name == "table" else model.body(model.geom_bodyid[geom]).name

@@ -27,11 +27,12 @@ class Hands:
 
     def __init__(self, robot: RobotSpec, arm_lead: float) -> None:
         import mink
+        import mujoco
 
         from dexsim.backends.mujoco.model import build_spec
 
         self.robot, self._lead = robot, arm_lead
-        model = build_spec(Scene(robot)).compile()
+        model: mujoco.MjModel = build_spec(Scene(robot)).compile()
         self._configuration = mink.Configuration(model)
         self._frames = {
             side: mink.FrameTask(f"palm_{side}", "site", position_cost=1.0, orientation_cost=0.3) for side in SIDES

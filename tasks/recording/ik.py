@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dexsim.robots import RobotSpec
 from dexsim.scene import Scene
+
+if TYPE_CHECKING:
+    from mujoco import MjModel
 
 FINGER_CURL = (0.0, 0.15)
 
@@ -19,7 +22,8 @@ class Reacher:
     def __init__(self, robot: RobotSpec) -> None:
         from dexsim.backends.mujoco.model import build_spec
 
-        self.robot, self._model = robot, build_spec(Scene(robot)).compile()
+        self.robot = robot
+        self._model: MjModel = build_spec(Scene(robot)).compile()
 
     def reach(self, posture: np.ndarray, palms: Mapping[str, Any], steps: int = 60, dt: float = 0.2) -> Any:
         """Solve from a posture (26,) in rad; the posture is kept where the palms leave freedom.

@@ -80,7 +80,7 @@ def _clearance(robot: RobotSpec) -> Callable[[np.ndarray], bool]:
 
     # A little above the table, so that the box itself touches nothing.
     box = ObjectSpec("box", "box", LARGEST_BOX, 1.0, position=(*BOX_CENTRE[:2], LARGEST_BOX[2] / 2 + 0.005))
-    model = build_spec(Scene(robot, objects=(box,))).compile()
+    model: mujoco.MjModel = build_spec(Scene(robot, objects=(box,))).compile()
     data = mujoco.MjData(model)
 
     def is_clear(joints: np.ndarray) -> bool:
@@ -177,7 +177,7 @@ def _object_clearance(
 
     height = largest[2] / 2 + 0.005
     item = ObjectSpec("object", "cylinder", largest, 1.0, position=(0.4, 0.0, height))
-    model = build_spec(Scene(robot, objects=(item,))).compile()
+    model: mujoco.MjModel = build_spec(Scene(robot, objects=(item,))).compile()
     data = mujoco.MjData(model)
 
     def is_clear(joints: np.ndarray, place: np.ndarray) -> bool:

@@ -39,7 +39,7 @@ class MujocoBackend:
         from mujoco.batch import Batch
 
         self.scene, self.num_envs = scene, num_envs
-        self.model = build_spec(scene).compile()
+        self.model: mujoco.MjModel = build_spec(scene).compile()
         set_friction(self.model, scene.robot)
         self.batch = Batch(self.model, num_envs, threads)
         self._state: SimState | None = None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dexsim.backends.mujoco.robot import ENVIRONMENT, add_robot
 from dexsim.scene import ContactPair, ObjectSpec, Scene, Table
+
+if TYPE_CHECKING:
+    from mujoco import MjSpec, mjtGeom
 
 GEOM_TYPES = {"box": "mjGEOM_BOX", "cylinder": "mjGEOM_CYLINDER", "sphere": "mjGEOM_SPHERE", "mesh": "mjGEOM_MESH"}
 # Torsional and rolling friction of every contact, m; condim 3 ignores them, 4 uses the first.
@@ -17,8 +20,8 @@ SPIN_AND_ROLL = (0.005, 0.0001)
 TINY, POINT = 1e-4, "point"
 
 
-def build_spec(scene: Scene, meshes: Path | None = None) -> Any:
-    """The scene as an editable `mujoco.MjSpec`; `meshes` as in `add_robot`."""
+def build_spec(scene: Scene, meshes: Path | None = None) -> MjSpec:
+    """The scene as an editable specification; `meshes` as in `add_robot`."""
     import mujoco
 
     spec = mujoco.MjSpec()
@@ -49,7 +52,7 @@ def build_spec(scene: Scene, meshes: Path | None = None) -> Any:
     return spec
 
 
-def _add_table(spec: Any, table: Table) -> None:
+def _add_table(spec: MjSpec, table: Table) -> None:
     import mujoco
 
     x, y, top = table.position
@@ -66,13 +69,14 @@ def _add_table(spec: Any, table: Table) -> None:
     )
 
 
-def _add_object(spec: Any, item: ObjectSpec) -> None:
+def _add_object(spec: MjSpec, item: ObjectSpec) -> None:
     for number, choice in enumerate(item.choices):
         for part, vertices in enumerate(choice.parts):
-            spec.add_mesh(name=mesh_name(item, number, part), uservert=np.array(vertices).ravel())
+            spec.add_mesh(name=mesh_name(item, number, part), uservert=np.array(vertices).ravel().tolist())
     shapes, own = geom_shapes(item), max(1, len(item.parts))
     if len({len(choice.parts) for choice in item.choices}) > 1 and not spec.mesh(POINT):
-        spec.add_mesh(name=POINT, uservert=TINY * np.concatenate([np.eye(3), -np.eye(3)]).ravel())
+        corners = TINY * np.concatenate([np.eye(3), -np.eye(3)])
+        spec.add_mesh(name=POINT, uservert=corners.ravel().tolist())
     body = spec.worldbody.add_body(name=item.name, pos=item.position)
     if item.alternatives or item.parts:
         body.simple = False  # the frame of its inertia is not always the frame of the body
@@ -106,7 +110,7 @@ def mesh_name(item: ObjectSpec, choice: int, part: int) -> str:
     return f"{item.name}_{choice}_{part}"
 
 
-def _add_contact_sensor(spec: Any, scene: Scene, pair: ContactPair) -> None:
+def _add_contact_sensor(spec: MjSpec, scene: Scene, pair: ContactPair) -> None:
     """A sensor that counts the contacts of a pair; it is current with the positions."""
     import mujoco
 
@@ -120,7 +124,7 @@ def _add_contact_sensor(spec: Any, scene: Scene, pair: ContactPair) -> None:
     sensor.intprm[:3] = [found_only, no_reduction, slots]
 
 
-def geom_type(shape: str) -> Any:
+def geom_type(shape: str) -> mjtGeom:
     """MuJoCo's type of a shape's geom."""
     import mujoco
 

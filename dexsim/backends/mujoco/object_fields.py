@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dexsim.backends.mujoco.model import POINT, TINY, geom_shapes, geom_size, mesh_name, principal_inertia
 from dexsim.scene import ObjectSpec
+
+if TYPE_CHECKING:
+    from mujoco import MjModel
+    from mujoco.batch import Batch
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0)
 
@@ -46,7 +50,7 @@ class _Choices:
         moments: (C, 3) moments of inertia of a mesh per kg, m^2.
     """
 
-    def __init__(self, model: Any, item: ObjectSpec) -> None:
+    def __init__(self, model: MjModel, item: ObjectSpec) -> None:
         shapes, choices = list(geom_shapes(item).values()), item.choices
         self.primitives = {shape: number for number, shape in enumerate(shapes) if shape != "mesh"}
         self.column = np.array([self.primitives.get(choice.shape, -1) for choice in choices])
@@ -72,7 +76,7 @@ class _Choices:
                 else:
                     self.geoms["geom_dataid"][row, column] = model.mesh(POINT).id
 
-    def _place(self, model: Any, mesh: int, where: tuple[int, int]) -> None:
+    def _place(self, model: MjModel, mesh: int, where: tuple[int, int]) -> None:
         """Make a geom the mesh of a convex part."""
         geoms = self.geoms
         geoms["geom_dataid"][where] = mesh
@@ -99,7 +103,7 @@ class ObjectGeoms:
         geoms: ids of each object's geoms, in use or not.
     """
 
-    def __init__(self, model: Any, batch: Any, objects: Sequence[ObjectSpec]) -> None:
+    def __init__(self, model: MjModel, batch: Batch, objects: Sequence[ObjectSpec]) -> None:
         """See the class."""
         self._batch = batch
         self.bodies = np.array([model.body(item.name).id for item in objects], dtype=int)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,12 +12,15 @@ from dexsim.robots.meshes import visuals
 from dexsim.robots.spec import Joint, Link, Primitive, RobotSpec, Vec3
 from dexsim.rotations import quat_from_rpy
 
+if TYPE_CHECKING:
+    from mujoco import MjsActuator, MjsBody, MjSpec
+
 # Collision bits. A pair collides where one's type meets the other's affinity (MuJoCo's rule). Links of one hand never
 # touch each other; a hand meets the other hand, both forearms, the torso and the environment.
 ENVIRONMENT, TORSO = 1, 2
 HAND_BIT = {"left": 4, "right": 8}
 FOREARM_BIT = {"left": 16, "right": 32}
-COLLISION_CLASS: dict[str, Any] = {"environment": (ENVIRONMENT, ENVIRONMENT), "torso": (TORSO, 0), "arm": (0, 0)}
+COLLISION_CLASS = {"environment": (ENVIRONMENT, ENVIRONMENT), "torso": (TORSO, 0), "arm": (0, 0)}
 RGBA = {
     "torso": (0.75, 0.77, 0.8, 1),
     "arm": (0.75, 0.77, 0.8, 1),
@@ -34,7 +37,7 @@ MIN_LAG = 1e-4
 COLLISION_GROUP, VISUAL_GROUP = 3, 2
 
 
-def collision_bits(region: str, side: str) -> Any:
+def collision_bits(region: str, side: str) -> tuple[int, int]:
     """(contype, conaffinity) of a shape in a region of the robot."""
     if region == "hand":
         other = HAND_BIT["right"] if side == "left" else HAND_BIT["left"]
@@ -45,11 +48,11 @@ def collision_bits(region: str, side: str) -> Any:
     return COLLISION_CLASS[region]
 
 
-def add_robot(spec: Any, robot: RobotSpec, meshes: Path | None = None) -> None:
-    """Add a robot to an `mujoco.MjSpec`, its base welded to the world at the origin.
+def add_robot(spec: MjSpec, robot: RobotSpec, meshes: Path | None = None) -> None:
+    """Add a robot to a specification, its base welded to the world at the origin.
 
     Args:
-        spec: the MjSpec to add to.
+        spec: what to add it to.
         robot: the robot.
         meshes: the vendor's folder (`dexsim.robots.meshes.find_meshes`), to draw its meshes and hide the collision
             primitives; None, and a robot that has no meshes, to draw the primitives.
@@ -83,7 +86,9 @@ def add_robot(spec: Any, robot: RobotSpec, meshes: Path | None = None) -> None:
         quat = np.zeros(4)
         mujoco.mju_mat2Quat(quat, rotation.flatten())
         position = _shifted(palm.position, links[palm.link])
-        bodies[palm.link].add_site(name=f"palm_{palm.side}", pos=position, quat=quat, size=[0.004] * 3, group=4)
+        bodies[palm.link].add_site(
+            name=f"palm_{palm.side}", pos=position, quat=quat.tolist(), size=[0.004] * 3, group=4
+        )
     _add_drives(spec, robot)
     _add_couplings(spec, robot)
     _exclude_neighbours(spec, robot)
@@ -92,7 +97,7 @@ def add_robot(spec: Any, robot: RobotSpec, meshes: Path | None = None) -> None:
         _add_meshes(spec, robot, meshes, VISUAL_GROUP)
 
 
-def _hide_primitives(spec: Any, robot: RobotSpec) -> None:
+def _hide_primitives(spec: MjSpec, robot: RobotSpec) -> None:
     """Transparent geoms are neither drawn nor met by rays; they collide as before."""
     names = {f"{link.name}_{i}" for link in robot.links for i in range(len(link.primitives))}
     for geom in spec.geoms:
@@ -100,25 +105,25 @@ def _hide_primitives(spec: Any, robot: RobotSpec) -> None:
             geom.rgba[3] = 0.0
 
 
-def _add_link(parent: Any, link: Link, joint: Joint | None = None) -> Any:
+def _add_link(parent: MjsBody, link: Link, joint: Joint | None = None) -> MjsBody:
     """A body with its inertia and collision shapes."""
     origin = joint.origin if joint else (0.0, 0.0, 0.0)
-    quat = quat_from_rpy(joint.rpy) if joint else (1.0, 0.0, 0.0, 0.0)
+    quat = quat_from_rpy(joint.rpy).tolist() if joint else (1.0, 0.0, 0.0, 0.0)
     body = parent.add_body(name=link.name, pos=origin, quat=quat, gravcomp=link.gravity_compensation)
     if link.mass > 0:
-        body.mass, body.fullinertia, body.explicitinertial = link.mass, link.inertia, True
-        body.ipos = _shifted(link.com, link)
+        body.mass, body.fullinertia[:], body.explicitinertial = link.mass, link.inertia, True
+        body.ipos[:] = _shifted(link.com, link)
     for i, primitive in enumerate(link.primitives):
         _add_primitive(body, f"{link.name}_{i}", primitive, _shifted(primitive.position, link))
     return body
 
 
-def _shifted(position: Vec3, link: Link) -> np.ndarray:
+def _shifted(position: Vec3, link: Link) -> list[float]:
     """A point of a link in its joint's frame."""
-    return np.array(position) + np.array(link.origin)
+    return (np.array(position) + np.array(link.origin)).tolist()
 
 
-def _add_primitive(body: Any, name: str, primitive: Primitive, position: np.ndarray) -> None:
+def _add_primitive(body: MjsBody, name: str, primitive: Primitive, position: list[float]) -> None:
     import mujoco
 
     contype, conaffinity = collision_bits(primitive.region, primitive.side)
@@ -133,7 +138,7 @@ def _add_primitive(body: Any, name: str, primitive: Primitive, position: np.ndar
     )  # fmt: skip
 
 
-def _add_joint(body: Any, joint: Joint, limited: bool, armature: float) -> None:
+def _add_joint(body: MjsBody, joint: Joint, limited: bool, armature: float) -> None:
     """A hinge. Coupled joints go unlimited: their sources have limits, the Inspire thumb's contradict each other."""
     import mujoco
 
@@ -143,7 +148,7 @@ def _add_joint(body: Any, joint: Joint, limited: bool, armature: float) -> None:
     )  # fmt: skip
 
 
-def _add_drives(spec: Any, robot: RobotSpec) -> None:
+def _add_drives(spec: MjSpec, robot: RobotSpec) -> None:
     """Position drives in canonical order, so that `ctrl` is the (26,) vector of joint targets in rad."""
     import mujoco
 
@@ -151,13 +156,13 @@ def _add_drives(spec: Any, robot: RobotSpec) -> None:
         joint = robot.joint(name)
         drive = spec.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
         drive.set_to_position(kp=joint.stiffness, kv=joint.damping)
-        drive.ctrlrange, drive.ctrllimited = joint.limits, mujoco.mjtLimited.mjLIMITED_TRUE
-        drive.forcerange, drive.forcelimited = (-joint.effort, joint.effort), mujoco.mjtLimited.mjLIMITED_TRUE
+        drive.ctrlrange[:], drive.ctrllimited = joint.limits, mujoco.mjtLimited.mjLIMITED_TRUE
+        drive.forcerange[:], drive.forcelimited = (-joint.effort, joint.effort), mujoco.mjtLimited.mjLIMITED_TRUE
         if robot.has_drive_dynamics:
             _filter_targets(drive, joint, spec.option.timestep)
 
 
-def _filter_targets(drive: Any, joint: Joint, timestep: float) -> None:
+def _filter_targets(drive: MjsActuator, joint: Joint, timestep: float) -> None:
     """Targets reach the drive after a delay, interpolated between steps, and through a first-order filter."""
     import mujoco
 
@@ -167,7 +172,7 @@ def _filter_targets(drive: Any, joint: Joint, timestep: float) -> None:
     drive.nsample = round(MAX_DELAY / timestep) + 2
 
 
-def _add_couplings(spec: Any, robot: RobotSpec) -> None:
+def _add_couplings(spec: MjSpec, robot: RobotSpec) -> None:
     """Each underactuated joint follows its source by a joint equality q_u = b + k q_a."""
     import mujoco
 
@@ -179,14 +184,14 @@ def _add_couplings(spec: Any, robot: RobotSpec) -> None:
         )  # fmt: skip
 
 
-def _exclude_neighbours(spec: Any, robot: RobotSpec) -> None:
+def _exclude_neighbours(spec: MjSpec, robot: RobotSpec) -> None:
     """A palm lies two wrist joints from its own forearm: adjacent for contact, its fingers are not."""
     for palm in robot.palms:
         spec.add_exclude(bodyname1=palm.link, bodyname2=robot.shaped_above(palm.link))
 
 
-def _add_meshes(spec: Any, robot: RobotSpec, folder: Path, group: int) -> None:
-    """Add a robot's meshes to the bodies of the same names of an `mujoco.MjSpec`, massless and touching nothing."""
+def _add_meshes(spec: MjSpec, robot: RobotSpec, folder: Path, group: int) -> None:
+    """Add a robot's meshes to the bodies of the same names, massless and touching nothing."""
     import mujoco
 
     bodies = {body.name: body for body in spec.bodies}

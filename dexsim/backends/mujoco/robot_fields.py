@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +11,10 @@ from dexsim.backends.mujoco.discrete import discrete_armature, engine_delay, fri
 from dexsim.backends.mujoco.robot import MIN_LAG
 from dexsim.errors import UserError
 from dexsim.robots.spec import RobotSpec
+
+if TYPE_CHECKING:
+    from mujoco import MjModel
+    from mujoco.batch import Batch
 
 # Names whose fields the engine derives others from.
 _DERIVING = frozenset(
@@ -22,7 +26,7 @@ _DERIVING = frozenset(
 Rows = Mapping[str, np.ndarray]
 
 
-def set_friction(model: Any, robot: RobotSpec) -> None:
+def set_friction(model: MjModel, robot: RobotSpec) -> None:
     """Make the dry friction of a compiled model independent of its time step; see `friction_law`."""
     if robot.has_drive_dynamics:
         dofs, damping = robot.command_index, np.array([robot.joint(name).damping for name in robot.commands])
@@ -42,7 +46,7 @@ class RobotFields:
         late: (N, A) share of the first physics step after a new target in which a drive still has the old one.
     """
 
-    def __init__(self, model: Any, batch: Any, robot: RobotSpec) -> None:
+    def __init__(self, model: MjModel, batch: Batch, robot: RobotSpec) -> None:
         """See the class."""
         self._model, self._batch, self._robot = model, batch, robot
         self._dofs = robot.command_index
@@ -83,7 +87,7 @@ class RobotFields:
         """Whether a parameter is a constant of the robot."""
         return name in self._apply
 
-    def write(self, ids: np.ndarray, names: Any, values: Rows) -> None:
+    def write(self, ids: np.ndarray, names: Collection[str], values: Rows) -> None:
         """Bring some simulations up to date.
 
         Args:

@@ -81,7 +81,7 @@ def test_thumbs_stay_off_their_fingers(name: str):
 
     robot = load(name)
     targets = make_excitation(robot, replace(SHORT, seed=3)).targets
-    model = build_spec(Scene(robot)).compile()
+    model: mujoco.MjModel = build_spec(Scene(robot)).compile()
     data = mujoco.MjData(model)
     links = [model.body(body).name for body in model.geom_bodyid]
     pairs = [
@@ -157,7 +157,7 @@ def test_distances_are_those_of_the_links():
 def test_the_nearest_is_found_among_all_pairs(made: Excitation):
     import mujoco
 
-    model = build_spec(Scene(ROBOT)).compile()
+    model: mujoco.MjModel = build_spec(Scene(ROBOT)).compile()
     data = mujoco.MjData(model)
     links = [model.body(body).name for body in model.geom_bodyid]
     sides = [ROBOT.link(link).side if link != "world" else "" for link in links]

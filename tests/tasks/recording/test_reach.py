@@ -33,7 +33,7 @@ def robot(request: pytest.FixtureRequest) -> RobotSpec:
 def assert_beside_the_box(robot: RobotSpec, bank: Bank, rows: range, name: str = "box_lift") -> None:
     """Palms beside the box and facing it, nothing touches it wherever Table 4 puts it, joints within limits."""
     box = ObjectSpec("box", "box", (0.189, 0.252, 0.168), mass=0.1, position=(0.4, 0.0, 0.085))
-    model = build_spec(Scene(robot, objects=(box,))).compile()
+    model: mujoco.MjModel = build_spec(Scene(robot, objects=(box,))).compile()
     data = mujoco.MjData(model)  # type: ignore[attr-defined]
     low, high = torch.from_numpy(robot.command_limits).T
     approach = BOX_BANKS[name]
