@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dexsim import __version__, paths, settings
 from dexsim.errors import UserError, one_line, unknown
-from dexsim.registration import entry_points
+from dexsim.registration import entry_points, offer_tasks, task_configs
 from dexsim.runs import RunFolder
 
 _GROUP = "dexsim.verbs"
@@ -68,6 +68,7 @@ def compose(config_name: str, overrides: Sequence[str] = (), with_hydra: bool = 
     for override in overrides:
         if re.match(r"[+~]*hydra\b", override):
             raise UserError(f"cannot use {override!r}: Hydra's own settings have no effect here")
+    offer_tasks()
     try:
         with hydra.initialize_config_dir(str(paths.cfg_dir()), version_base="1.3"):
             return hydra.compose(config_name, list(overrides), return_hydra_config=with_hydra)
@@ -160,7 +161,8 @@ def _explain(error: Exception, overrides: Sequence[str]) -> UserError:
 
 
 def _options(group: str) -> list[str]:
-    return sorted(file.stem for file in (paths.cfg_dir() / group).glob("*.yaml")) if group else []
+    own = [file.stem for file in (paths.cfg_dir() / group).glob("*.yaml")] if group else []
+    return sorted([*own, *(task_configs() if group == "task" else ())])
 
 
 def _help() -> str:
