@@ -19,7 +19,8 @@ from omegaconf import OmegaConf
 from dexsim import __version__
 from dexsim.errors import UserError, unknown
 from dexsim.launch.compose import compose, options
-from dexsim.launch.verb import Invocation, source, verbs
+from dexsim.launch.verb import Invocation, verbs
+from dexsim.registration import source
 
 __all__ = ["compose", "main", "run", "verbs"]
 

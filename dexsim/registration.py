@@ -31,6 +31,20 @@ def task_configs() -> dict[str, Path]:
     return {name: file for name, file in files.items() if file.is_file()}
 
 
+def offer_tasks() -> None:
+    """Offer Hydra the configs of tasks from other packages: `task=push` is composed like a task of this repository.
+
+    Raises:
+        UserError: For a config that cannot be read.
+    """
+    from hydra.core.config_store import ConfigStore
+
+    from dexsim import settings
+
+    for name, file in task_configs().items():
+        ConfigStore.instance().store(group="task", name=name, node=settings.read(file))
+
+
 def register_environments() -> None:
     """Register what the entry points of the group `dexsim.gymnasium` name; nothing where gymnasium is not installed.
 

@@ -112,7 +112,7 @@ class Task(ABC):
 
     def describe(self) -> dict[str, Any]:
         """What whoever runs the policy on a robot must know of the task, as plain data for the manifest."""
-        return {}
+        return {"episode_s": self.episode_s, "success": {"hold_s": self.hold_s}}
 
 
 def weighted_sum(rewards: Mapping[str, tuple[float, Term]], world: World) -> tuple[Tensor, dict[str, Tensor]]:

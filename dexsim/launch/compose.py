@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from dexsim import paths
 from dexsim.errors import UserError, one_line, unknown
+from dexsim.registration import offer_tasks, task_configs
 
 # What Hydra's documentation offers and a package of its own brings.
 _LAUNCHERS = ("joblib", "ray", "ray_aws", "submitit_local", "submitit_slurm")
@@ -31,6 +32,7 @@ def compose(config_name: str, overrides: Sequence[str] = (), with_hydra: bool = 
     for override in overrides:
         if is_hydras(override):
             raise UserError(f"cannot use {override!r}: Hydra's own settings have no effect without -m")
+    offer_tasks()
     try:
         with hydra.initialize_config_dir(str(paths.cfg_dir()), version_base="1.3"):
             return hydra.compose(config_name, list(overrides), return_hydra_config=with_hydra)
@@ -49,8 +51,9 @@ def key_of(override: str) -> str:
 
 
 def options(group: str) -> list[str]:
-    """Returns the options that a config group has in `paths.cfg_dir()`."""
-    return sorted(file.stem for file in (paths.cfg_dir() / group).glob("*.yaml")) if group else []
+    """Returns the options that a config group has in `paths.cfg_dir()`, and tasks of other packages among them."""
+    own = [file.stem for file in (paths.cfg_dir() / group).glob("*.yaml")] if group else []
+    return sorted([*own, *(task_configs() if group == "task" else ())])
 
 
 def explain(error: Exception, overrides: Sequence[str]) -> UserError:

@@ -12,6 +12,7 @@ from dexsim.errors import UserError, one_line
 from dexsim.launch import summary
 from dexsim.launch.compose import compose, explain, is_hydras, key_of
 from dexsim.launch.job import JOBS, Job, JobError, read_jobs, run_job
+from dexsim.registration import offer_tasks
 from dexsim.runs import RunFolder
 
 # Each job has a run folder of ours; Hydra's would stand beside it.
@@ -78,6 +79,7 @@ def _multirun(verb: str, folder: Path, overrides: Sequence[str]) -> None:
 
     version.setbase("1.3")
     # Not by `create_main_hydra2`: its global instance would be in the way of a verb that composes other configs.
+    offer_tasks()
     app = Hydra(verb, ConfigLoaderImpl(create_config_search_path(str(paths.cfg_dir()))))
     try:
         app.multirun(verb, run_job, [*_settings(folder, overrides), *overrides])

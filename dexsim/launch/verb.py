@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -14,7 +13,7 @@ from omegaconf import DictConfig
 from dexsim import settings
 from dexsim.errors import UserError, unknown
 from dexsim.launch.compose import key_of
-from dexsim.registration import entry_points
+from dexsim.registration import entry_points, source
 from dexsim.runs import RunFolder, find_complete
 
 _GROUP = "dexsim.verbs"
@@ -23,14 +22,6 @@ _GROUP = "dexsim.verbs"
 def verbs() -> dict[str, metadata.EntryPoint]:
     """Returns the entry points of the verbs that are installed, by name."""
     return {name: point for name, point in entry_points(_GROUP).items() if source(point).is_file()}
-
-
-def source(point: metadata.EntryPoint) -> Path:
-    """Returns the file of a verb's module without importing it: help must not wait for torch to load."""
-    package, *parts = point.value.partition(":")[0].split(".")
-    spec = importlib.util.find_spec(package)
-    origin = Path(spec.origin) if spec and spec.origin else Path()
-    return origin.parent.joinpath(*parts).with_suffix(".py") if parts else origin
 
 
 @dataclass(frozen=True)
