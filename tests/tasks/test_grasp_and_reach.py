@@ -13,10 +13,11 @@ from gymnasium.utils.env_checker import check_env
 
 import tasks
 from dexsim.backends import InitialState
+from dexsim.control.symmetry import left_hand_acts
 from dexsim.env.env import Env
 from dexsim.errors import UserError
 from tasks import objects
-from tasks.grasp_and_reach import GraspAndReach, nearer_hand
+from tasks.grasp_and_reach import GraspAndReach
 from tests.simulated import PAPER
 
 
@@ -61,7 +62,7 @@ def test_the_other_hand_keeps_still() -> None:
 def test_the_nearer_hand_acts() -> None:
     env = make(16)
     env.reset()
-    assert torch.equal(nearer_hand(env.world.initial_object[:, 0, :3]), env.world.mirrored)
+    assert torch.equal(left_hand_acts(env.world.initial_object[:, 0, :3]), env.world.mirrored)
     assert 0 < int(env.world.mirrored.sum()) < 16
 
 
