@@ -156,9 +156,8 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
         return 0.0, 1.0
     from scipy.stats import binomtest
 
-    low, high = binomtest(successes, n).proportion_ci(method="wilson")
-    # At the ends the bound is exactly 0 or 1; rounding would miss it.
-    return (0.0 if successes == 0 else float(low)), (1.0 if successes == n else float(high))
+    low, high = binomtest(successes, n).proportion_ci(method="wilson")  # its ends are exactly 0 and 1
+    return float(low), float(high)
 
 
 def _identity(config: Any) -> dict[str, Any]:
