@@ -184,7 +184,7 @@ def _absolute(path: str) -> str:
 def _resumed(values: Mapping[str, Any], run: RunFolder) -> dict[str, Any]:
     """The config of the run to go on with, whose states are copied into the new folder."""
     folder = _run_folder(Path(str(values["resume"])))
-    given = sorted(run.given - {"resume", "name", "runs_dir"})
+    given = sorted(run.given - {"resume"})
     if given:
         raise UserError(f"{', '.join(given)} cannot be given with resume={folder}, which goes on with its own config")
     for name in ("config.yaml", FIT):

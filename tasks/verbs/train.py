@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ON_RESUME = ("resume", "frames", "minutes", "save_minutes", "wandb")  # what may be given beside a checkpoint
-FOLDER_KEYS = ("name", "runs_dir")  # the run folder's, which no config has
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ def resumed_config(
     asked = {key: value for key, value in values.items() if key in given}
     fixed = [key for key, value in asked.items() if key not in ON_RESUME and value != checkpoint.config.get(key)]
     # Groups that change other sections, like init, are no keys themselves.
-    fixed += sorted(key for key in given if key not in values and key not in FOLDER_KEYS)
+    fixed += sorted(key for key in given if key not in values)
     if fixed:
         raise UserError(
             f"{', '.join(fixed)} cannot be given with resume={values['resume']}, which goes on with the config of its "
