@@ -457,3 +457,33 @@ def test_spec_table_says_what_a_policy_is_matched_against() -> None:
     assert table["policy_hz"] == 5.0
     assert table["robot"]["commands"][0] == "left_shoulder_pitch_joint"
     assert table["observation"] == {"object_position": [0, 3], "joint_position": [3, 29]}
+
+
+# -- what the world remembers ------------------------------------------------------------------------------------------
+
+
+def test_what_an_engine_cannot_change_is_drawn_once_an_environment(monkeypatch: Any) -> None:
+    ranges = {"object_scale": [0.9, 1.1], "object_mass": [0.03, 0.1]}
+    env = make(8, randomization=ranges)
+    monkeypatch.setattr(type(env.backend), "fixed_at_build", frozenset({"object_size"}))
+    env.reset()
+    size, mass = (env.world.parameters[name].clone() for name in ("object_size", "object_mass"))
+    assert len({float(value) for value in size[:, 0]}) == 8
+    env.reset_envs(torch.arange(8))
+    assert torch.equal(env.world.parameters["object_size"], size)
+    assert not torch.equal(env.world.parameters["object_mass"], mass)
+
+
+def test_facts_follow_the_state_the_episode_and_the_phase() -> None:
+    env = make(2, goal_height=[0.1, 0.2])
+    env.reset()
+    task: Any = env.task
+    lifted, goal = task.lifted(env.world).clone(), env.world.goal.clone()
+    assert task.lifted(env.world) is task.lifted(env.world), "computed twice"
+    put(env, 0, (0.4, 0.0, 0.5))
+    env.world.changed()
+    assert float(task.lifted(env.world)[0]) == pytest.approx(0.5 - 0.08)
+    assert task.lifted(env.world)[1] == lifted[1]
+    env.reset_envs(torch.tensor([0]))
+    assert env.world.goal[0, 2] != goal[0, 2]
+    assert env.world.goal[1, 2] == goal[1, 2]
