@@ -35,7 +35,7 @@ def put(env: Env, env_id: int, position: tuple[float, ...]) -> None:
 
 
 def test_same_seed_gives_the_same_bits_whatever_the_thread_count() -> None:
-    count, steps = 16, 1000
+    count, steps = 16, 300
     actions = random_actions(steps, count)
     one, two = (make(count, seed=3, randomization=PAPER, threads=threads) for threads in (1, 2))
     for key, value in one.reset().items():
@@ -45,7 +45,7 @@ def test_same_seed_gives_the_same_bits_whatever_the_thread_count() -> None:
         a, b = one.step(actions[step]), two.step(actions[step])
         assert same(a, b, list(range(count))), f"step {step}"
         ended += int((a.terminated | a.truncated).sum())
-    assert ended > 10 * count
+    assert ended > 3 * count
 
 
 def test_another_seed_gives_another_world() -> None:
