@@ -76,21 +76,27 @@ def plain(config: Any) -> Any:
 def read(path: Path) -> dict[str, Any]:
     """Returns what a config file holds, with the files of its folder that its `defaults` name below it.
 
+    Left out is what it does not hold itself: options of groups, keys still to be given (`???`), and keys that follow
+    others of the composed config (`${task.name}`).
+
     Raises:
         UserError: For a file that cannot be read.
     """
     try:
-        own = plain(OmegaConf.load(path))
+        config: Any = OmegaConf.load(path)
+        open_keys = [k for k in config if OmegaConf.is_missing(config, k) or OmegaConf.is_interpolation(config, k)]
+        own = plain(OmegaConf.masked_copy(config, [key for key in config if key not in open_keys]))
     except (OSError, YAMLError) as error:
         raise UserError(f"{path}: not a config ({one_line(error)})") from None
     values: dict[str, Any] = {}
     for name in own.pop("defaults", ["_self_"]):
-        values = _merge(values, own if name == "_self_" else read(path.with_name(f"{name}.yaml")))
+        if isinstance(name, str):
+            values = _merge(values, own if name == "_self_" else read(path.with_name(f"{name}.yaml")))
     return values
 
 
 def shipped(group: str, option: str) -> dict[str, Any]:
-    """Returns an option of a config group as it ships, the only home of default values.
+    """Returns an option of a config group as it ships, the only home of default values; a verb's own has group "".
 
     Raises:
         UserError: There is none of that name.

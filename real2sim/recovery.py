@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dexsim import settings
 from dexsim.backends import BackendSettings
 from dexsim.files import atomic_write
 from dexsim.robots import RobotSpec, constants, load
@@ -99,7 +100,7 @@ def recover(
     """
     measured, source = simulate(robot, log, options)
     space = SearchSpace(robot, how.space, measured.joints, measured.moved)
-    problem = Problem(measured, space, BackendSettings())
+    problem = Problem(measured, space, settings.load(BackendSettings, "backend/mujoco"))
     with tempfile.TemporaryDirectory() as folder:
         fit = Fit(problem, how.stages, Path(folder) / "fit.npz", seed=0)
         fit.run()

@@ -118,7 +118,7 @@ class SimulatedRobot:
         self.joints, self.options = robot.commands, options
         self.hidden = {**hidden_constants(robot, options.seed, options.spread), **(hidden or {})}
         self._robot = with_constants(robot, self.hidden)
-        backend = BackendSettings("mujoco", threads=1, timestep=options.timestep)
+        backend = settings.load(BackendSettings, "backend/mujoco", {"threads": 1, "timestep": options.timestep})
         self._backend = make_backend(Scene(self._robot, timestep=options.timestep, collisions=False), 1, backend)
         self._substeps = round(1 / (options.rate_hz * options.timestep))
         self._commanded = torch.from_numpy(robot.command_index)

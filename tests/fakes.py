@@ -1,4 +1,4 @@
-"""A small environment that keeps the `LearnerEnv` contract: points that fly to their goals."""
+"""A small environment that keeps the `LearnerEnv` contract, points that fly to their goals; configs for tests."""
 
 from __future__ import annotations
 
@@ -7,10 +7,30 @@ from typing import Any
 
 import torch
 
+from dexsim import settings
 from dexsim.control.symmetry import Mirror
 from dexsim.env.contract import StepResult
+from dexsim.rl.ppo import PpoSettings
 
 JOINTS = ("x", "y", "z")
+RUN_FOLDER = ("name", "runs_dir", "objective")  # keys that the command line takes out of a verb's config
+
+
+def ppo_section(actor: Any = None, critic: Any = None, **changes: Any) -> dict[str, Any]:
+    """Config section `rl` as the paper has it, with keys of its own."""
+    shipped = settings.shipped("rl", "paper")
+    learners = {"actor": {**shipped["actor"], **(actor or {})}, "critic": {**shipped["critic"], **(critic or {})}}
+    return {**shipped, **learners, **changes}
+
+
+def ppo(**changes: Any) -> PpoSettings:
+    """`ppo_section` as settings."""
+    return settings.build(PpoSettings, ppo_section(**changes), "rl")
+
+
+def verb_config(verb: str, **changes: Any) -> dict[str, Any]:
+    """Config of a verb as it ships, without its groups, with keys of its own."""
+    return {key: value for key, value in settings.shipped("", verb).items() if key not in RUN_FOLDER} | changes
 
 
 class PointEnv:

@@ -19,7 +19,7 @@ BACKENDS = ("mujoco",)
 TIMESTEPS = (0.0005, 0.02)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BackendSettings:
     """Which simulator, and how it runs.
 
@@ -29,9 +29,9 @@ class BackendSettings:
         timestep: physics step in s.
     """
 
-    name: str = "mujoco"
-    threads: int = 0
-    timestep: float = 0.01
+    name: str
+    threads: int
+    timestep: float
 
     def __post_init__(self) -> None:
         """Refuse unknown simulators and steps that none integrates."""

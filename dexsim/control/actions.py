@@ -13,9 +13,9 @@ from dexsim.errors import UserError, require
 from dexsim.robots import RobotSpec
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ControlSettings:
-    """Rates and the meaning of an action.
+    """Rates and the meaning of an action: config section `control`, whose values are in `cfg/control`.
 
     Attributes:
         policy_hz: policy steps a second; the robot's is 5 (arXiv 2502.20396).
@@ -27,11 +27,11 @@ class ControlSettings:
             the target runs away while the hands press on something, and the force with it.
     """
 
-    policy_hz: float = 10.0
-    action_mode: Literal["relative", "absolute"] = "relative"
-    arm_speed: float = 0.3
-    hand_speed: float = 0.6
-    arm_lead: float = 0.25
+    policy_hz: float
+    action_mode: Literal["relative", "absolute"]
+    arm_speed: float
+    hand_speed: float
+    arm_lead: float
 
     def __post_init__(self) -> None:
         """Refuse rates that cannot be."""
@@ -72,12 +72,11 @@ class ActionMap(nn.Module):
     def __init__(
         self,
         robot: RobotSpec,
-        settings: ControlSettings | None = None,
+        settings: ControlSettings,
         joints: Sequence[str] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
-        settings = settings or ControlSettings()
         self.relative = settings.action_mode == "relative"
 
         def tensor(values: Sequence[Any]) -> Tensor:

@@ -30,7 +30,7 @@ from dexsim.parameters import PARAMETERS, Choices
 Range = tuple[float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RandomizationSettings:
     """What varies, and how much; None or 0 leaves a thing at nominal. Units as in the module's text.
 
@@ -53,22 +53,22 @@ class RandomizationSettings:
         action_lag: probability.
     """
 
-    object_mass: Range | None = None
-    object_friction: Range | None = None
-    object_scale: Range | None = None
-    hand_friction: Range | None = None
-    stiffness_scale: Range | None = None
-    damping_scale: Range | None = None
-    initial_position: float = 0.0
-    initial_yaw: float = 0.0
-    force_scale: float = 0.0
-    force_probability: float = 0.0
-    force_decay: float = 1.0
-    object_position_noise: float = 0.0
-    joint_noise: float = 0.0
-    action_noise: float = 0.0
-    frame_lag: float = 0.0
-    action_lag: float = 0.0
+    object_mass: Range | None
+    object_friction: Range | None
+    object_scale: Range | None
+    hand_friction: Range | None
+    stiffness_scale: Range | None
+    damping_scale: Range | None
+    initial_position: float
+    initial_yaw: float
+    force_scale: float
+    force_probability: float
+    force_decay: float
+    object_position_noise: float
+    joint_noise: float
+    action_noise: float
+    frame_lag: float
+    action_lag: float
 
     def __post_init__(self) -> None:
         """Refuse ranges that cannot be."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from dexsim.errors import UserError, require
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LearnerSettings:
     """One multilayer perceptron and how it is fitted to a rollout.
 
@@ -21,11 +21,11 @@ class LearnerSettings:
         max_grad_norm: Gradients are scaled down to this norm.
     """
 
-    units: tuple[int, ...] = (512, 512, 512)
-    learning_rate: float = 5e-4
-    mini_epochs: int = 5
-    minibatches: int = 4
-    max_grad_norm: float = 1.0
+    units: tuple[int, ...]
+    learning_rate: float
+    mini_epochs: int
+    minibatches: int
+    max_grad_norm: float
 
     def __post_init__(self) -> None:
         require(len(self.units) > 0 and min(self.units) > 0, "units", self.units, "positive layer sizes")
@@ -35,7 +35,7 @@ class LearnerSettings:
         require(self.max_grad_norm > 0, "max_grad_norm", self.max_grad_norm, "positive")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PpoSettings:
     """PPO with an asymmetric critic (paper, section C: actor and critic are MLPs of 512, 512, 512).
 
@@ -61,24 +61,24 @@ class PpoSettings:
         torch_threads: Threads of the learner. More than one competes with the simulator's own.
     """
 
-    actor: LearnerSettings = field(default_factory=LearnerSettings)
-    critic: LearnerSettings = field(default_factory=LearnerSettings)
-    activation: Literal["elu", "relu", "tanh", "selu", "swish", "gelu"] = "elu"
-    horizon: int = 16
-    discount_s: float = 2.0
-    tau: float = 0.95
-    clip: float = 0.2
-    entropy_coef: float = 0.0
-    bounds_coef: float = 1e-4
-    schedule: Literal["adaptive", "linear", "constant"] = "adaptive"
-    target_kl: float = 0.016
-    action_std: float = 0.4
-    mean_gain: float = 0.01
-    symmetry: bool = True
-    normalize_input: bool = True
-    normalize_value: bool = True
-    precision: Literal["float32", "bfloat16"] = "float32"
-    torch_threads: int = 1
+    actor: LearnerSettings
+    critic: LearnerSettings
+    activation: Literal["elu", "relu", "tanh", "selu", "swish", "gelu"]
+    horizon: int
+    discount_s: float
+    tau: float
+    clip: float
+    entropy_coef: float
+    bounds_coef: float
+    schedule: Literal["adaptive", "linear", "constant"]
+    target_kl: float
+    action_std: float
+    mean_gain: float
+    symmetry: bool
+    normalize_input: bool
+    normalize_value: bool
+    precision: Literal["float32", "bfloat16"]
+    torch_threads: int
 
     def __post_init__(self) -> None:
         require(self.horizon >= 1, "horizon", self.horizon, "at least 1")

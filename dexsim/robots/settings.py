@@ -19,7 +19,7 @@ ROBOTS: tuple[str, ...] = tuple(sorted(path.stem for path in folder().glob("*.js
 SUFFIX = ".json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RobotSettings:
     """Config section `robot`.
 
@@ -30,8 +30,8 @@ class RobotSettings:
             puts it out of use.
     """
 
-    name: str = "gr1t2"
-    tuned: str | dict[str, Any] | None = None
+    name: str
+    tuned: str | dict[str, Any] | None
     description: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -41,8 +41,8 @@ class RobotSettings:
 
 
 def load_robot(section: Mapping[str, Any]) -> RobotSpec:
-    """The robot that a config section describes (`RobotSettings`)."""
-    chosen = settings.build(RobotSettings, section, "robot")
+    """The robot that a config section describes (`RobotSettings`); keys left out are as in `cfg/robot/gr1t2.yaml`."""
+    chosen = settings.load(RobotSettings, "robot/gr1t2", section)
     own = chosen.description
     robot = build(own) if own is not None and _describes(own, chosen.name) else load(chosen.name)
     if chosen.tuned is None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from dexsim import settings
 from dexsim.backends import BackendSettings, InitialState
 from dexsim.backends.make import make_backend
 from dexsim.backends.mujoco.model import build_spec
@@ -166,7 +167,9 @@ def follow(robot: RobotSpec, time: np.ndarray, command: np.ndarray) -> tuple[np.
     """
     timestep = 0.01
     backend = make_backend(
-        Scene(robot, timestep=timestep, collisions=False), 1, BackendSettings("mujoco", threads=1, timestep=timestep)
+        Scene(robot, timestep=timestep, collisions=False),
+        1,
+        settings.load(BackendSettings, "backend/mujoco", {"threads": 1, "timestep": timestep}),
     )
     first = command[:1]
     start = InitialState(

@@ -2,7 +2,8 @@
 
 Each policy step is taken twice, one after the other and from the same states and targets: by the environment, and by a
 bare batch of the same model with as many substeps. The ratio of the two is what the environment costs. Randomization is
-left out, since the bare batch has one set of parameters. Peak memory is that of the whole measurement, an upper bound.
+left out of it, since the bare batch has one set of parameters; the training step has it. Peak memory is that of the
+whole measurement, an upper bound.
 """
 
 from __future__ import annotations
@@ -13,27 +14,26 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import tasks
 from dexsim import settings
 from dexsim.errors import require
 from dexsim.rl.ppo import PpoSettings
 from dexsim.runs import RunFolder
+from tasks.registry import EnvSettings
 
 WARM_UP = 10  # policy steps that are not counted
 ACTION_STD = 0.5
 PARTS = ("simulate", "collect", "learn")
 
 
-@dataclass(frozen=True)
-class BenchSettings:
-    """Config of `dexsim bench`.
+@dataclass(frozen=True, kw_only=True)
+class BenchSettings(EnvSettings):
+    """Config of `dexsim bench`; its values are in `cfg/bench.yaml`.
 
     Attributes:
-        task: Section that makes the environment, as are `robot`, `backend` and `control`.
         rl: PPO, for the training step.
         num_envs: Environments that are stepped together.
         threads: Numbers of simulation threads to measure with.
@@ -42,16 +42,12 @@ class BenchSettings:
         seed: Of everything random.
     """
 
-    task: dict[str, Any]
-    robot: dict[str, Any]
-    backend: dict[str, Any]
-    control: dict[str, Any]
-    rl: PpoSettings = field(default_factory=PpoSettings)
-    num_envs: int = 512
-    threads: tuple[int, ...] = (1, 2)
-    steps: int = 60
-    epochs: int = 4
-    seed: int = 0
+    rl: PpoSettings
+    num_envs: int
+    threads: tuple[int, ...]
+    steps: int
+    epochs: int
+    seed: int
 
     def __post_init__(self) -> None:
         require(self.num_envs >= 1, "num_envs", self.num_envs, "at least 1")
@@ -77,9 +73,7 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
 
 
 def _make_env(options: BenchSettings, threads: int) -> Any:
-    sections = {n: getattr(options, n) for n in ("task", "robot", "control")}
-    backend = {**options.backend, "threads": threads}
-    return tasks.make_env(**sections, backend=backend, num_envs=options.num_envs, seed=options.seed)
+    return replace(options, backend={**options.backend, "threads": threads}).make(options.num_envs, options.seed)
 
 
 def _throughput(options: BenchSettings, threads: int, run: RunFolder) -> list[tuple[str, str]]:
@@ -87,7 +81,7 @@ def _throughput(options: BenchSettings, threads: int, run: RunFolder) -> list[tu
     import torch
     from mujoco.batch import Batch
 
-    env = _make_env(options, threads)
+    env = _make_env(replace(options, randomization={}), threads)
     substeps = env.control.substeps(env.backend.scene.timestep)
     bare = Batch(env.backend.model, options.num_envs, threads)
     _remember_rows(env.backend, bare)

@@ -19,9 +19,9 @@ from tasks.verbs.report import write_report
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DemoSettings:
-    """Config of `dexsim demo`.
+    """Config of `dexsim demo`; its values are in `cfg/demo.yaml`.
 
     Attributes:
         minutes: Of training.
@@ -29,9 +29,9 @@ class DemoSettings:
         seed: Of training.
     """
 
-    minutes: float = 5.0
-    episodes: int = 200
-    seed: int = 0
+    minutes: float
+    episodes: int
+    seed: int
 
     def __post_init__(self) -> None:
         require(self.minutes > 0, "minutes", self.minutes, "positive")

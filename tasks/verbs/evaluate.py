@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -24,23 +24,19 @@ from dexsim.rl import checkpoint as checkpoints
 from dexsim.rl.evaluation import Episode, run_episodes
 from dexsim.rl.player import Policy
 from dexsim.runs import RunFolder, wilson
+from tasks.registry import EnvSettings
 from tasks.verbs.report import is_rate, number_format
 from tasks.verbs.robustness import sweep
 
 logger = logging.getLogger(__name__)
 
-SECTIONS = ("task", "robot", "backend", "randomization", "control")  # in the order of `tasks.make_env`
-
-if TYPE_CHECKING:
-    from dexsim.env.env import Env
-
 Section = dict[str, Any] | None
 Metric = tuple[str, float, str, tuple[float, float]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluateSettings:
-    """Config of `dexsim evaluate`.
+    """Config of `dexsim evaluate`; its values are in `cfg/evaluate.yaml`.
 
     Attributes:
         checkpoint: Checkpoint file or run folder.
@@ -55,18 +51,18 @@ class EvaluateSettings:
     """
 
     checkpoint: str
-    episodes: int = 500
-    num_envs: int = 100
-    seed: int = 1000
-    threads: int = 0
-    video: bool = False
-    forces: tuple[str, ...] = ()
-    magnitudes: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
+    episodes: int
+    num_envs: int
+    seed: int
+    threads: int
+    video: bool
+    forces: tuple[str, ...]
+    magnitudes: tuple[float, ...]
     task: Section = None
     robot: Section = None
     backend: Section = None
     randomization: Section = None
-    control: dict[str, Any] = field(default_factory=dict)
+    control: dict[str, Any]
 
     def __post_init__(self) -> None:
         require(self.episodes >= 1, "episodes", self.episodes, "at least 1")
@@ -94,17 +90,18 @@ def evaluate(options: EvaluateSettings, run: RunFolder) -> list[Episode]:
 
     torch.set_num_threads(1)  # small batches; the simulator has its own threads
     checkpoint = checkpoints.load(options.checkpoint)
-    sections = env_sections(checkpoint.config, options)
+    environment = environment_of(checkpoint.config, options)
     policy = Policy.from_checkpoint(checkpoint)
     num_envs = min(options.num_envs, options.episodes)
-    evaluated = {"checkpoint": str(checkpoint.path), "frame": checkpoint.frame, "num_envs": num_envs, **sections}
+    facts = {"checkpoint": str(checkpoint.path), "frame": checkpoint.frame, "num_envs": num_envs}
+    evaluated = {**facts, **settings.to_dict(environment)}
     atomic_write(run.path / "evaluated.yaml", OmegaConf.to_yaml(OmegaConf.create(evaluated)))
 
     nonfinite = 0
 
     def roll_out(perturbation: PerturbationSettings | None = None) -> list[Episode]:
         nonlocal nonfinite
-        env = make_env(sections, num_envs, options.seed, run.path if nonfinite == 0 else None, perturbation)
+        env = environment.make(num_envs, options.seed, run.path if nonfinite == 0 else None, perturbation)
         checkpoints.check_matches(checkpoint, env.spec_table(), allow=tuple(_given(options.control)))
         rows = run_episodes(env, policy, options.episodes)
         nonfinite += env.nonfinite_count
@@ -129,36 +126,25 @@ def evaluate(options: EvaluateSettings, run: RunFolder) -> list[Episode]:
 
         path = run.path / "video.mp4"
         logger.info("recording %s: a minute or two where the vendor's meshes are installed", path)
-        filmed = make_env(sections, 1, options.seed)
+        filmed = environment.make(1, options.seed)
         record(filmed, policy, path, filmed.task.episode_s, width=480, height=360)
     return episodes
 
 
-def make_env(
-    sections: Mapping[str, Mapping[str, Any]],
-    num_envs: int,
-    seed: int,
-    dump_dir: Path | None = None,
-    perturbation: PerturbationSettings | None = None,
-) -> Env:
-    """Build an environment from its config sections."""
-    given = (sections[name] for name in SECTIONS)
-    return tasks.make_env(*given, num_envs=num_envs, seed=seed, dump_dir=dump_dir, perturbation=perturbation)
-
-
-def env_sections(config: Mapping[str, Any], options: EvaluateSettings) -> dict[str, dict[str, Any]]:
-    """Return the sections that make the environment: the checkpoint's, with what was given in their place.
+def environment_of(config: Mapping[str, Any], options: EvaluateSettings) -> EnvSettings:
+    """Return what makes the environment: the checkpoint's sections, with what was given in their place.
 
     An empty section given (a group that sets nothing, like no randomization) replaces the checkpoint's as a whole.
     """
     sections: dict[str, dict[str, Any]] = {}
-    for name in SECTIONS:
+    for name in (field.name for field in fields(EnvSettings)):
         given = _given(options.control) if name == "control" else getattr(options, name)
         replaced = name != "control" and given == {}
         sections[name] = {} if replaced else {**config[name], **(given or {})}
     for key in tasks.TRAINING_ONLY:
         sections["task"].pop(key, None)
-    return {**sections, "backend": {**sections["backend"], "threads": options.threads}}
+    sections["backend"]["threads"] = options.threads
+    return EnvSettings(**sections)
 
 
 def summarize(episodes: Sequence[Episode]) -> list[Metric]:

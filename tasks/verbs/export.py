@@ -19,7 +19,7 @@ from dexsim.runs import RunFolder
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExportSettings:
     """Config of `dexsim export`.
 

@@ -14,11 +14,10 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import tasks
 from dexsim import settings
 from dexsim.drawing.live_view import LiveView
 from dexsim.drawing.scenery import find_folder
@@ -26,6 +25,7 @@ from dexsim.errors import UserError, require
 from dexsim.robots.spec import SIDES
 from dexsim.runs import RunFolder
 from tasks.recording.session import Session
+from tasks.registry import EnvSettings
 
 logger = logging.getLogger(__name__)
 
@@ -39,26 +39,21 @@ KEYS = {"store": "K", "undo": "U", "reset": "R", "save": "P", "left": "1", "righ
 AS_REACHED = "as reached"  # the stage that a state is stored as, where nobody says another
 
 
-@dataclass(frozen=True)
-class PlaySettings:
-    """Config of `dexsim play`.
+@dataclass(frozen=True, kw_only=True)
+class PlaySettings(EnvSettings):
+    """Config of `dexsim play`; its values are in `cfg/play.yaml`.
 
     Attributes:
-        task: Section that makes the environment, as are `robot`, `backend` and `randomization`.
         seed: Of the random starts.
         host: Address that the page is served at.
         port: Its port, 0 for any; the next free one where it is taken.
         meshes: Whether to draw the vendor's meshes: true, false or "auto".
     """
 
-    task: dict[str, Any]
-    robot: dict[str, Any]
-    backend: dict[str, Any] = field(default_factory=dict)
-    randomization: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    host: str = "127.0.0.1"
-    port: int = 8080
-    meshes: bool | str = False
+    seed: int
+    host: str
+    port: int
+    meshes: bool | str
 
     def __post_init__(self) -> None:
         require(0 <= self.port < 65536, "port", self.port, "0 to 65535")
@@ -71,8 +66,7 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
     options = settings.build(PlaySettings, config)
     viser = _viser()
     _check_host(options.host)
-    backend = {**options.backend, "threads": 1}
-    env = tasks.make_env(options.task, options.robot, backend, options.randomization, seed=options.seed)
+    env = replace(options, backend={**options.backend, "threads": 1}).make(num_envs=1, seed=options.seed)
     session = Session(env, run.path / "bank.npz")
     logging.getLogger("websockets").setLevel(logging.WARNING)
     with _silence():  # viser announces itself in a frame

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from omegaconf import OmegaConf
 
 import dexsim
-import tasks
 from dexsim import settings
 from dexsim.errors import UserError, require
 from dexsim.files import atomic_write
@@ -22,6 +21,7 @@ from dexsim.rl import checkpoint as checkpoints
 from dexsim.rl.ppo import PpoSettings
 from dexsim.robots import with_content
 from dexsim.runs import RunFolder, wilson
+from tasks.registry import EnvSettings
 
 if TYPE_CHECKING:
     from dexsim.rl.agent import PpoAgent
@@ -31,12 +31,11 @@ logger = logging.getLogger(__name__)
 ON_RESUME = ("resume", "frames", "minutes", "save_minutes", "wandb")  # what may be given beside a checkpoint
 
 
-@dataclass(frozen=True)
-class TrainSettings:
-    """Config of `dexsim train`.
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(EnvSettings):
+    """Config of `dexsim train`; its values are in `cfg/train.yaml`.
 
     Attributes:
-        task: Section that makes the environment, as are `robot`, `backend`, `randomization` and `control`.
         rl: PPO.
         num_envs: Environments that are stepped together.
         seed: Of everything random.
@@ -47,19 +46,14 @@ class TrainSettings:
         wandb: Tracking mode.
     """
 
-    task: dict[str, Any]
-    robot: dict[str, Any]
-    backend: dict[str, Any] = field(default_factory=dict)
-    randomization: dict[str, Any] = field(default_factory=dict)
-    control: dict[str, Any] = field(default_factory=dict)
-    rl: PpoSettings = field(default_factory=PpoSettings)
-    num_envs: int = 512
-    seed: int = 0
-    frames: int | None = 2_000_000
-    minutes: float | None = None
-    resume: str | None = None
-    save_minutes: float = 1.0
-    wandb: Literal["offline", "online", "disabled"] = "offline"
+    rl: PpoSettings
+    num_envs: int
+    seed: int
+    frames: int | None
+    minutes: float | None
+    resume: str | None
+    save_minutes: float
+    wandb: Literal["offline", "online", "disabled"]
 
     def __post_init__(self) -> None:
         require(self.num_envs >= 1, "num_envs", self.num_envs, "at least 1")
@@ -96,17 +90,7 @@ def train(options: TrainSettings, run: RunFolder, resumed: checkpoints.Checkpoin
     from dexsim.rl.observer import TrainingObserver, wandb_run
 
     config = settings.to_dict(options)
-    env = tasks.make_env(
-        options.task,
-        options.robot,
-        options.backend,
-        options.randomization,
-        options.control,
-        num_envs=options.num_envs,
-        seed=options.seed,
-        dump_dir=run.path,
-        training=True,
-    )
+    env = options.make(options.num_envs, options.seed, dump_dir=run.path, training=True)
     identity = {"config": config, "spec_table": env.spec_table(), "version": dexsim.__version__}
     if resumed is not None:
         checkpoints.check_matches(resumed, identity["spec_table"])

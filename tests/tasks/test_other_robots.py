@@ -25,14 +25,17 @@ from dexsim.robots.tuned import write_tuned
 from dexsim.runs import RunFolder
 from tasks.banks import load_bank
 from tasks.verbs import evaluate, train
+from tests.fakes import ppo_section, verb_config
 
 ROBOT = load("gr1t2")
 TASKS = ("box_lift", "grasp_and_reach", "bimanual_handover")
-RL = {"actor": {"units": [32], "mini_epochs": 1}, "critic": {"units": [32], "mini_epochs": 1}, "horizon": 8}
+SMALL = {"units": [32], "mini_epochs": 1}
+RL = ppo_section(actor=SMALL, critic=SMALL, horizon=8)
 EPOCH = 4 * 8  # steps of four environments
 
 
 def run_verb(verb: Any, root: Path, given: Sequence[str] = (), **config: Any) -> RunFolder:
+    config = verb_config(verb.__name__.rpartition(".")[2], **config)
     with RunFolder.create("verb", "test", config, root) as run:
         run.given = set(given)
         verb.main(config, run)
@@ -41,8 +44,8 @@ def run_verb(verb: Any, root: Path, given: Sequence[str] = (), **config: Any) ->
 
 def training(robot: dict[str, Any], task: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {
-        "task": task, "robot": robot, "backend": {"threads": 1}, "rl": RL, "num_envs": 4, "frames": 2 * EPOCH,
-        "wandb": "disabled", **more,
+        "task": task, "robot": robot, "backend": {"threads": 1}, "randomization": {}, "control": {}, "rl": RL,
+        "num_envs": 4, "frames": 2 * EPOCH, "wandb": "disabled", **more,
     }  # fmt: skip
 
 

@@ -16,4 +16,4 @@ MODULES = {"mujoco": "mujoco", "warp": "mujoco_warp", "isaacgym": "isaacgym"}
 @pytest.fixture(params=BACKENDS)
 def engine(request: Any) -> BackendSettings:
     pytest.importorskip(MODULES[request.param])
-    return BackendSettings(request.param, threads=1, timestep=TIMESTEP)
+    return BackendSettings(name=request.param, threads=1, timestep=TIMESTEP)

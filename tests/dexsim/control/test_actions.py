@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
+from dexsim import settings
 from dexsim.control.actions import ActionMap, ControlSettings
 from dexsim.errors import UserError
 from dexsim.robots import ROBOTS, RobotSpec, load
+
+
+def control(**changes: Any) -> ControlSettings:
+    return settings.load(ControlSettings, "control/relative", changes)
+
 
 ARM, HAND = "left_elbow_pitch_joint", "R_index_proximal_joint"
 
@@ -28,7 +35,7 @@ def middle(robot: RobotSpec) -> torch.Tensor:
 
 
 def test_absolute_spans_each_joint_s_range(robot: RobotSpec) -> None:
-    actions = ActionMap(robot, ControlSettings(action_mode="absolute"))
+    actions = ActionMap(robot, control(action_mode="absolute"))
     anywhere = torch.zeros(1, 26)
     low, centre, high = (actions(torch.full((1, 26), value), anywhere, anywhere)[0] for value in (-1.0, 0.0, 1.0))
     hand = torch.from_numpy(robot.is_hand)
@@ -42,7 +49,7 @@ def test_absolute_spans_each_joint_s_range(robot: RobotSpec) -> None:
 
 
 def test_hands_are_0_open_to_1_closed(robot: RobotSpec) -> None:
-    actions = ActionMap(robot)
+    actions = ActionMap(robot, control())
     hand = torch.from_numpy(robot.is_hand)
     assert int(hand.sum()) == 12
     assert not actions.normalize(torch.tensor(robot.open_position))[hand].any()
@@ -53,7 +60,7 @@ def test_hands_are_0_open_to_1_closed(robot: RobotSpec) -> None:
 
 @pytest.mark.parametrize("policy_hz", [5.0, 10.0])
 def test_relative_moves_the_last_target_at_the_given_speed(robot: RobotSpec, policy_hz: float) -> None:
-    actions = ActionMap(robot, ControlSettings(policy_hz, arm_speed=0.5, hand_speed=1.5))
+    actions = ActionMap(robot, control(policy_hz=policy_hz, arm_speed=0.5, hand_speed=1.5))
     start = middle(robot)
     arm, finger = robot.commands.index(ARM), robot.commands.index(HAND)
     for action in (-1.0, 0.0, 0.5, 1.0):
@@ -65,7 +72,7 @@ def test_relative_moves_the_last_target_at_the_given_speed(robot: RobotSpec, pol
 
 @pytest.mark.parametrize("mode", ["relative", "absolute"])
 def test_targets_stay_within_limits_and_actions_are_clipped(robot: RobotSpec, mode: str) -> None:
-    actions = ActionMap(robot, ControlSettings(action_mode=mode))  # type: ignore[arg-type]
+    actions = ActionMap(robot, control(action_mode=mode))
     random = torch.Generator().manual_seed(0)
     target = middle(robot)
     low, high = limits(robot).T
@@ -82,7 +89,7 @@ def test_targets_stay_within_limits_and_actions_are_clipped(robot: RobotSpec, mo
 
 
 def test_an_arm_s_target_stays_near_where_it_is(robot: RobotSpec) -> None:
-    actions = ActionMap(robot, ControlSettings(arm_lead=0.15))
+    actions = ActionMap(robot, control(arm_lead=0.15))
     measured = middle(robot)
     target = measured
     for _ in range(20):
@@ -91,7 +98,7 @@ def test_an_arm_s_target_stays_near_where_it_is(robot: RobotSpec) -> None:
     assert torch.allclose((target - measured)[0, ~hand], torch.full((14,), 0.15), atol=1e-5)
     assert torch.allclose(actions.normalize(target)[0, hand], torch.ones(12))
     # Absolute targets are the policy's alone.
-    absolute = ActionMap(robot, ControlSettings(action_mode="absolute", arm_lead=0.15))
+    absolute = ActionMap(robot, control(action_mode="absolute", arm_lead=0.15))
     assert torch.allclose(
         absolute.normalize(absolute(torch.ones(1, 26), target, measured)), torch.ones(1, 26), atol=1e-6
     )
@@ -100,7 +107,7 @@ def test_an_arm_s_target_stays_near_where_it_is(robot: RobotSpec) -> None:
 def test_impossible_rates_are_refused() -> None:
     for name in ("policy_hz", "arm_speed", "hand_speed", "arm_lead"):
         with pytest.raises(UserError, match=rf"{name} = 0.0: must be positive"):
-            replace(ControlSettings(), **{name: 0.0})
-    assert ControlSettings(policy_hz=5.0).substeps(0.01) == 20
+            replace(control(), **{name: 0.0})
+    assert control(policy_hz=5.0).substeps(0.01) == 20
     with pytest.raises(UserError, match=r"control.policy_hz = 7: .* of 0.01 s, not 14.286"):
-        ControlSettings(policy_hz=7.0).substeps(0.01)
+        control(policy_hz=7.0).substeps(0.01)

@@ -16,10 +16,9 @@ from dexsim.errors import UserError
 from dexsim.rl import checkpoint
 from dexsim.rl.agent import Budget, PpoAgent
 from dexsim.rl.observer import TrainingObserver
-from dexsim.rl.ppo import LearnerSettings, PpoSettings
-from tests.fakes import PointEnv
+from tests.fakes import PointEnv, ppo
 
-LEARNER = LearnerSettings(units=(32, 32), mini_epochs=3)
+LEARNER = {"units": [32, 32], "mini_epochs": 3}
 
 
 def make_agent(
@@ -28,8 +27,8 @@ def make_agent(
     env = PointEnv(num_envs)
     identity = {"config": {}, "spec_table": env.spec_table(), "version": "0"}
     observer = TrainingObserver(run_dir, window=100)
-    ppo = PpoSettings(actor=LEARNER, critic=LEARNER, **settings)
-    return PpoAgent(env, ppo, Budget(frames, minutes), observer, run_dir, identity, seed=3, save_seconds=1e9)
+    chosen = ppo(actor=LEARNER, critic=LEARNER, **settings)
+    return PpoAgent(env, chosen, Budget(frames, minutes), observer, run_dir, identity, seed=3, save_seconds=1e9)
 
 
 def trained(agent: PpoAgent) -> PpoAgent:

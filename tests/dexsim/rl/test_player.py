@@ -12,11 +12,11 @@ from dexsim import settings
 from dexsim.rl.agent import Budget, PpoAgent
 from dexsim.rl.observer import TrainingObserver
 from dexsim.rl.player import Policy
-from dexsim.rl.ppo import LearnerSettings, PpoSettings, rl_games_params
+from dexsim.rl.ppo import rl_games_params
 from dexsim.rl.vecenv import env_info
-from tests.fakes import PointEnv
+from tests.fakes import PointEnv, ppo
 
-SETTINGS = PpoSettings(actor=LearnerSettings(units=(32, 16)), critic=LearnerSettings(units=(24,)), horizon=8)
+SETTINGS = ppo(actor={"units": [32, 16]}, critic={"units": [24]}, horizon=8)
 
 
 @pytest.fixture(scope="module")

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
 
-from dexsim import paths, settings
+from dexsim import settings
 from dexsim.errors import UserError
 from dexsim.rl.ppo import PpoSettings, rl_games_params
+from tests.fakes import ppo
 
 
-def test_the_default_is_the_preset_of_the_paper() -> None:
-    preset = settings.build(PpoSettings, OmegaConf.load(paths.cfg_dir() / "rl" / "paper.yaml"))
-    assert preset == PpoSettings()
+def test_the_networks_are_those_of_the_paper() -> None:
+    preset = settings.load(PpoSettings, "rl/paper")
     assert preset.actor.units == preset.critic.units == (512, 512, 512)
 
 
@@ -32,9 +31,9 @@ def test_the_default_is_the_preset_of_the_paper() -> None:
 )
 def test_a_wrong_value_is_named(section: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        settings.build(PpoSettings, section, "rl")
+        ppo(**section)
 
 
 def test_minibatches_must_divide_the_rollout() -> None:
     with pytest.raises(UserError, match=r"rl\.actor\.minibatches=4 .* 3 \* 15 = 45"):
-        rl_games_params(PpoSettings(horizon=15), num_envs=3, seed=0)
+        rl_games_params(ppo(horizon=15), num_envs=3, seed=0)

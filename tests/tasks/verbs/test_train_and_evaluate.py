@@ -16,19 +16,20 @@ import pyarrow.parquet
 import pytest
 import torch
 
-import tasks
 from dexsim import cli, settings
 from dexsim.control.actions import ControlSettings
+from dexsim.env.perturbation import PerturbationSettings
 from dexsim.errors import UserError
 from dexsim.rl import checkpoint as checkpoints
 from dexsim.rl.agent import PpoAgent
 from dexsim.runs import RunFolder
+from tasks.registry import EnvSettings
 from tasks.verbs import evaluate, report, train
-from tests.fakes import PointEnv
+from tests.fakes import PointEnv, ppo_section, verb_config
 
 SMALL = {"units": [32], "mini_epochs": 2}
-SECTIONS = {"task": {"name": "point"}, "robot": {"name": "xyz"}}
-CONFIG = {**SECTIONS, "rl": {"actor": SMALL, "critic": SMALL}, "num_envs": 32, "frames": 2048, "wandb": "disabled"}
+SECTIONS = {"task": {"name": "point"}, "robot": {"name": "xyz"}, "backend": {}, "randomization": {}, "control": {}}
+CONFIG = {**SECTIONS, "rl": ppo_section(actor=SMALL, critic=SMALL), "num_envs": 32, "frames": 2048, "wandb": "disabled"}
 
 
 @pytest.fixture(autouse=True)
@@ -36,16 +37,25 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Make point environments in place of simulated ones; return what was asked for."""
     calls: list[dict[str, Any]] = []
 
-    def make_env(task: Any, robot: Any, backend: Any, randomization: Any, control: Any, **rest: Any) -> PointEnv:
-        calls.append({"backend": backend, "randomization": randomization, "control": control, **rest})
-        joints = ("x", "y", "w") if robot["name"] == "xyw" else ("x", "y", "z")
-        return PointEnv(rest["num_envs"], rest["seed"], joints)
+    def make(
+        chosen: EnvSettings,
+        num_envs: int,
+        seed: int = 0,
+        dump_dir: Path | None = None,
+        perturbation: PerturbationSettings | None = None,
+        training: bool = False,
+    ) -> PointEnv:
+        made = {"num_envs": num_envs, "dump_dir": dump_dir, "perturbation": perturbation, "training": training}
+        calls.append({**vars(chosen), **made})
+        joints = ("x", "y", "w") if chosen.robot["name"] == "xyw" else ("x", "y", "z")
+        return PointEnv(num_envs, seed, joints)
 
-    monkeypatch.setattr(tasks, "make_env", make_env)
+    monkeypatch.setattr(EnvSettings, "make", make)
     return calls
 
 
 def run_verb(verb: Any, root: Path, given: Sequence[str] = (), **config: Any) -> RunFolder:
+    config = verb_config(verb.__name__.rpartition(".")[2], **config)
     with RunFolder.create("verb", "test", config, root) as run:
         run.given = set(given)
         verb.main(config, run)
@@ -129,7 +139,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path, values: dict[str, Any], messag
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks, "make_env", lambda *_, num_envs, seed, **__: PointEnv(num_envs, seed))
+        patch.setattr(EnvSettings, "make", lambda _, num_envs, seed, **__: PointEnv(num_envs, seed))
         config = {**CONFIG, "control": {"policy_hz": 10.0}, "randomization": {"noise": 0.1, "lag": 0.2}}
         return run_verb(train, tmp_path_factory.mktemp("trained"), **config).path
 
