@@ -28,7 +28,7 @@ SCENE = Scene(
 
 
 def build(**values: Any) -> RandomizationSettings:
-    return settings.build(RandomizationSettings, values, "randomization")
+    return settings.load(RandomizationSettings, "randomization/none", values)
 
 
 def first_episodes(count: int) -> EpisodeDraws:
