@@ -21,8 +21,11 @@ def source(point: metadata.EntryPoint) -> Path:
     """Return the file of an entry point's module without importing it: a list of names must not wait for torch."""
     package, *parts = point.value.partition(":")[0].split(".")
     spec = importlib.util.find_spec(package)
-    origin = Path(spec.origin) if spec and spec.origin else Path()
-    return origin.parent.joinpath(*parts).with_suffix(".py") if parts else origin
+    if spec is None:
+        return Path()
+    # A package without an `__init__.py` has places, but no file.
+    files = [Path(place, *parts).with_suffix(".py") for place in spec.submodule_search_locations or () if parts]
+    return next((file for file in files if file.is_file()), Path(spec.origin or ""))
 
 
 def task_configs() -> dict[str, Path]:
