@@ -32,7 +32,7 @@ HAND_FRICTION = 1.0
 ROUND = {"cylinder": (0, 0, 2), "sphere": (0, 0, 0)}
 
 
-def nominal(scene: Scene, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+def nominal(scene: Scene, device: torch.device | str | None = None) -> dict[str, Tensor]:
     """Nominal value of every parameter of an episode, float64, (k,) each; object_size is (K * 3,)."""
     robot = constants(scene.robot)
     values = {
@@ -55,7 +55,7 @@ class Choices:
         device: where the tensors are.
     """
 
-    def __init__(self, scene: Scene, device: torch.device | str = "cpu") -> None:
+    def __init__(self, scene: Scene, device: torch.device | str | None = None) -> None:
         self.counts = [len(item.choices) for item in scene.objects]
         self.any = any(count > 1 for count in self.counts)
         fill = [item.choices + (item,) * (max(self.counts) - len(item.choices)) for item in scene.objects]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from importlib import metadata
 from pathlib import Path
 
@@ -37,15 +38,18 @@ def task_configs() -> dict[str, Path]:
 def offer_tasks() -> None:
     """Offer Hydra the configs of tasks from other packages: `task=push` is composed like a task of this repository.
 
-    Raises:
-        UserError: For a config that cannot be read.
+    One that cannot be read is left out with a warning; it is no reason not to run other tasks.
     """
     from hydra.core.config_store import ConfigStore
 
     from dexsim import settings
+    from dexsim.errors import UserError
 
     for name, file in task_configs().items():
-        ConfigStore.instance().store(group="task", name=name, node=settings.read(file))
+        try:
+            ConfigStore.instance().store(group="task", name=name, node=settings.read(file))
+        except UserError as error:
+            logging.getLogger(__name__).warning("task %s is left out: %s", name, error)
 
 
 def register_environments() -> None:

@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 from dexsim import __version__
 from dexsim.errors import UserError, require
 from dexsim.files import atomic_write
+from dexsim.paths import assets_dir
 
 _CONFIG, _LOG, _RESULT, _RUN = "config.yaml", "log.txt", "result.json", "run.json"
 _NOT_THE_VERBS = {"name", "runs_dir", "objective"}  # keys that the command line reads
@@ -165,7 +166,9 @@ def _identity(config: Any) -> dict[str, Any]:
     resolved: Any = OmegaConf.to_container(config, resolve=True)
     values = {key: value for key, value in resolved.items() if key not in _NOT_THE_VERBS}
     text = json.dumps(values, sort_keys=True, default=str)
-    inputs = {path: _newest(path) for path in sorted(set(_strings(values))) if os.path.exists(path)}
+    # Banks, robots and objects that ship are named without a path, so all of them count.
+    paths = sorted({str(assets_dir()), *_strings(values)})
+    inputs = {path: _newest(path) for path in paths if os.path.exists(path)}
     return {"version": __version__, "config": hashlib.sha256(text.encode()).hexdigest(), "inputs": inputs}
 
 
@@ -181,7 +184,11 @@ def _strings(value: Any) -> Iterator[str]:
 def _newest(path: str) -> int:
     """Returns when a file, or the newest file or folder below a folder, was last changed, in ns since 1970."""
     below = [os.path.join(folder, file) for folder, _, files in os.walk(path) for file in [".", *files]]
-    return max(os.lstat(each).st_mtime_ns for each in [path, *below])
+    times = [os.lstat(path).st_mtime_ns]
+    for each in below:
+        with contextlib.suppress(FileNotFoundError):  # a run that writes into the folder removes its temporary files
+            times.append(os.lstat(each).st_mtime_ns)
+    return max(times)
 
 
 def _read_record(folder: Path) -> dict[str, Any]:

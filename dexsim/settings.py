@@ -91,7 +91,7 @@ def read(path: Path) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name in own.pop("defaults", ["_self_"]):
         if isinstance(name, str):
-            values = _merge(values, own if name == "_self_" else read(path.with_name(f"{name}.yaml")))
+            values = merge(values, own if name == "_self_" else read(path.with_name(f"{name}.yaml")))
     return values
 
 
@@ -120,12 +120,12 @@ def load(cls: type[T], option: str, section: Mapping[str, Any] | None = None) ->
     return build(cls, {**shipped(group, name), **(section or {})}, group)
 
 
-def _merge(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Values above others, section by section."""
+def merge(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns values above others, section by section."""
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
 
 

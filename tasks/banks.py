@@ -177,7 +177,7 @@ def rest_position(robot: RobotSpec, elbow: float | None = None) -> np.ndarray:
 
 def mirror_bank(bank: Bank, robot: RobotSpec) -> Bank:
     """The same states in the mirror: left hand for right, left for right; within limits, where the two sides differ."""
-    image = Mirror(mirror_commands(robot))
+    image = Mirror(mirror_commands(robot), "cpu")
     limits = torch.from_numpy(robot.command_limits)
     mirrored = torch.stack([image(end) for end in limits.T], dim=1).sort(dim=1).values
     target = _into_limits(image(bank.joint_target), robot, mirrored)

@@ -98,7 +98,7 @@ class TabletopTask(Task):
         robot: RobotSpec,
         bank: Bank,
         things: Sequence[ObjectSpec],
-        device: torch.device | str,
+        device: torch.device | str | None,
     ) -> None:
         self.robot, self.things, self.device, self.table = robot, tuple(things), device, Table()
         self.episode_s, self.hold_s = settings.episode_s, settings.hold_s
@@ -111,7 +111,10 @@ class TabletopTask(Task):
         return {"success": self.success, "lost": self.failure, "action": rewards.effort}
 
     def describe(self) -> dict[str, Any]:
-        """The objects, how an episode starts, how long it lasts and when it counts as a success."""
+        """The objects, how an episode starts, how long it lasts and when it counts as a success.
+
+        Of a two-sided task all places and joints are those of the right hand's episodes.
+        """
         start, rest = self.starts.describe(self.robot), self._resting_heights()
         for corner, height in zip(start["object_range"], rest, strict=True):
             corner[2] = height
@@ -120,6 +123,7 @@ class TabletopTask(Task):
         return {
             "objects": things,
             "start": start,
+            **({"side": "as the right hand acts or begins; for the left see mirror"} if self.two_sided else {}),
             "episode_s": self.episode_s,
             "success": {"distance_m": self._success_distance, "hold_s": self.hold_s},
         }

@@ -107,7 +107,7 @@ class BimanualHandover(TabletopTask):
     phases = 2
 
     def __init__(
-        self, settings: BimanualHandoverSettings, robot: RobotSpec, device: torch.device | str = "cpu"
+        self, settings: BimanualHandoverSettings, robot: RobotSpec, device: torch.device | str | None = None
     ) -> None:
         self.settings = settings
         things = objects.expand(settings.objects)
@@ -116,7 +116,7 @@ class BimanualHandover(TabletopTask):
         bank = initial_bank(settings.init, settings.bank, robot, self.name, REST_ELBOW)
         super().__init__(settings, robot, bank, things, device)
         # Index of a stage in a bank: how many stages are behind.
-        self._phase = (bank.stage > self.stage_names.index("at_middle")).long().to(device)
+        self._phase = (bank.stage > self.stage_names.index("at_middle")).long().to(device=device)
         self._middle = torch.tensor(settings.middle, dtype=torch.float64, device=device)
 
     def scene(self, robot: RobotSpec, timestep: float) -> Scene:
@@ -176,12 +176,17 @@ class BimanualHandover(TabletopTask):
         return {**super().metrics(world), "goal_distance_m": final, "left_hand_first": world.mirrored.double()}
 
     def describe(self) -> dict[str, Any]:
-        """As of every task at the table, and both goals as the right hand that begins has them."""
-        s = self.settings
+        """As of every task at the table, and both goals: when the second counts, and whose hand the object is in."""
+        s, shared = self.settings, super().describe()
+        shared["success"]["requires"] = "the second hand alone touches the object"
         middle = self.describe_goal(*([value, value] for value in s.middle))
-        arrived = {"distance_m": s.middle_distance, "lifted_m": s.pick_up_height}
+        arrived = {
+            "distance_m": s.middle_distance,
+            "lifted_m": s.pick_up_height,
+            "in_training": "and the first hand touches the object",
+        }
         final = self.describe_goal(s.goal_x, s.goal_y, s.goal_height)
-        return {**super().describe(), "goals": [{**middle, "until": arrived}, final]}
+        return {**shared, "goals": [{**middle, "until": arrived}, final]}
 
     def terms(self) -> dict[str, Term]:
         """Section B: (1 - a) * (contact + goal of the first hand) + a * (of the second), with bonuses.

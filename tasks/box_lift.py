@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dexsim.control.observations import GOAL, JOINT_POSITION, OBJECT_POSITION
 from dexsim.env.draws import EpisodeDraws
+from dexsim.env.privileged import CRITIC
 from dexsim.env.randomization import RandomizationSettings
 from dexsim.env.task import Start, Term
 from dexsim.env.world import World, fact
@@ -90,8 +92,10 @@ class BoxLift(TabletopTask):
     name = "box_lift"
     Settings = BoxLiftSettings
     stage_names = ("touched", "picked_up", "at_goal")
+    actor = (OBJECT_POSITION, JOINT_POSITION)
+    critic = (OBJECT_POSITION, JOINT_POSITION, *CRITIC)
 
-    def __init__(self, settings: BoxLiftSettings, robot: RobotSpec, device: torch.device | str = "cpu") -> None:
+    def __init__(self, settings: BoxLiftSettings, robot: RobotSpec, device: torch.device | str | None = None) -> None:
         self.settings = settings
         self._markers = markers.box_markers(settings.placement, device)
         self._tips = tuple(robot.contact_tips(side) for side in SIDES)
@@ -100,11 +104,9 @@ class BoxLift(TabletopTask):
         place = (*BOX_CENTRE[:2], settings.box_size[2] / 2)
         box = ObjectSpec(BOX, "box", settings.box_size, settings.box_mass, settings.box_friction, place)
         super().__init__(settings, robot, bank, (box,), device)
-        if settings.goal_height[0] == settings.goal_height[1]:
-            fixed = self.actor[-1]
-            self.actor = tuple(term for term in self.actor if term is not fixed)
-            self.critic = tuple(term for term in self.critic if term is not fixed)
-        self._place = bank.object_pose[:, 0, :2].to(device)
+        if settings.goal_height[0] < settings.goal_height[1]:
+            self.actor, self.critic = (*self.actor, GOAL), (*self.critic, GOAL)
+        self._place = bank.object_pose[:, 0, :2].to(device=device)
         self.symmetric = (
             settings.alpha == settings.beta
             and settings.weights.get("contact_left") == settings.weights.get("contact_right")

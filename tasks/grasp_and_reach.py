@@ -1,7 +1,7 @@
 """Grasp-and-reach: one hand takes an object from the table and brings it to a goal in the air (arXiv 2502.20396).
 
 The nearer hand acts and the other keeps still. An object on the left is a mirror image of one on the right, so the
-policy always sees a right hand at work (`Task.two_sided`); `dexsim.control.symmetry.left_hand_acts` chooses.
+policy always sees a right hand at work (`Task.two_sided`). On a robot `dexsim.control.symmetry.left_hand_acts` decides.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dexsim.control.symmetry import left_hand_acts
 from dexsim.env.draws import EpisodeDraws
 from dexsim.env.randomization import RandomizationSettings
 from dexsim.env.task import Start, Term
@@ -84,19 +83,14 @@ class GraspAndReach(TabletopTask):
     stage_names = ("touched", "picked_up", "at_goal")
     two_sided = True
 
-    def __init__(self, settings: GraspAndReachSettings, robot: RobotSpec, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, settings: GraspAndReachSettings, robot: RobotSpec, device: torch.device | str | None = None
+    ) -> None:
         self.settings = settings
         self.joints = tuple(name for name in robot.commands if robot.joint(name).side == "right")
         things = objects.expand(settings.objects)
         self._hand = HandTerms(robot, things, (0.0,), device)
         bank = initial_bank(settings.init, settings.bank, robot, self.name)
-        own = bank.stage == 0
-        require(
-            not bool(left_hand_acts(bank.object_pose[own, 0, :3]).any()),
-            "bank",
-            settings.bank,
-            "one whose objects are nearer to the hand that takes them",
-        )
         super().__init__(settings, robot, bank, things, device)
 
     def scene(self, robot: RobotSpec, timestep: float) -> Scene:
@@ -136,9 +130,10 @@ class GraspAndReach(TabletopTask):
         return {**super().metrics(world), "left_hand": world.mirrored.double()}
 
     def describe(self) -> dict[str, Any]:
-        """As of every task at the table, and where the goal may be, as the right hand has it."""
-        s = self.settings
-        return {**super().describe(), "goals": [self.describe_goal(s.goal_x, s.goal_y, s.goal_height)]}
+        """As of every task at the table, where the goal may be, and that the object must be in the hand."""
+        s, shared = self.settings, super().describe()
+        shared["success"]["requires"] = "the acting hand touches the object"
+        return {**shared, "goals": [self.describe_goal(s.goal_x, s.goal_y, s.goal_height)]}
 
     def terms(self) -> dict[str, Term]:
         """Contact of the acting hand and closeness to the goal (section B), success, loss, effort."""

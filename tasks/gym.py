@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from dexsim import settings
-from dexsim.errors import unknown
-from dexsim.paths import cfg_dir
 from dexsim.vector import SingleEnv, VectorEnv
 from tasks import make_env
+from tasks.registry import shipped_section
 
 Section = Mapping[str, Any]
 
@@ -41,9 +37,9 @@ def _make(
         num_envs: how many copies, stepped together; None for a single environment.
         robot: one of `dexsim.robots.ROBOTS`.
         randomization: name of a file in `cfg/randomization`, or what `dexsim.env.randomization` takes.
-        control: what differs from `dexsim.control.actions.ControlSettings`.
+        control: what differs from `cfg/control/relative.yaml`.
         task: what differs from the task's file in `cfg/task`.
-        backend: what differs from `dexsim.backends.BackendSettings`.
+        backend: what differs from `cfg/backend/mujoco.yaml`.
         seed: of the first `reset` that is given none; None for a random one.
         render_mode: "rgb_array", or None for no pictures.
         training: whether episodes may start in later stages (`later_starts`).
@@ -51,9 +47,9 @@ def _make(
     Raises:
         UserError: for a name or a value that cannot be.
     """
-    varied = _config("randomization", randomization) if isinstance(randomization, str) else randomization
+    varied = settings.shipped("randomization", randomization) if isinstance(randomization, str) else randomization
     env = make_env(
-        task=settings.plain(OmegaConf.merge(_config("task", name), dict(task or {}))),
+        task={"name": name, **settings.merge(shipped_section(name), task or {})},
         robot={"name": robot},
         backend=backend,
         randomization=varied,
@@ -68,12 +64,3 @@ def _make(
 box_lift = partial(_make, "box_lift")
 grasp_and_reach = partial(_make, "grasp_and_reach")
 bimanual_handover = partial(_make, "bimanual_handover")
-
-
-def _config(group: str, name: str) -> Any:
-    """A shipped config file that stands on its own."""
-    folder: Path = cfg_dir() / group
-    names = sorted(path.stem for path in folder.glob("*.yaml"))
-    if name not in names:
-        raise unknown(f"{group} = {name!r}: no such config", name, names)
-    return OmegaConf.load(folder / f"{name}.yaml")

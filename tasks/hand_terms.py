@@ -44,7 +44,7 @@ class HandTerms:
         robot: RobotSpec,
         things: Sequence[ObjectSpec],
         heights: Sequence[float],
-        device: torch.device | str,
+        device: torch.device | str | None,
     ) -> None:
         right = torch.tensor(
             [[math.cos(a), math.sin(a), 0.0] for a in MARKER_ANGLES], dtype=torch.float64, device=device

@@ -18,7 +18,7 @@ PLACEMENTS: dict[str, tuple[tuple[float, float, float], ...]] = {
 }
 
 
-def box_markers(placement: str, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+def box_markers(placement: str, device: torch.device | str | None = None) -> tuple[Tensor, Tensor]:
     """Markers of the left (n, 3) and right hand (m, 3), in fractions of the box's half extents."""
     left = torch.tensor(PLACEMENTS[placement], dtype=torch.float64, device=device)
     return left, left * left.new_tensor([1.0, -1.0, 1.0])

@@ -122,7 +122,7 @@ def make_env(
     return chosen.make(num_envs, seed, dump_dir, perturbation, training)
 
 
-def make_task(section: Section, robot: RobotSpec, device: Any = "cpu", training: bool = False) -> Task:
+def make_task(section: Section, robot: RobotSpec, device: Any = None, training: bool = False) -> Task:
     """The task that a config section describes; its key `name` chooses which, keys left out are as in its config."""
     given = dict(settings.plain(section))
     name = given.pop("name", None)

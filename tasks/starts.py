@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dexsim.control.symmetry import QUATERNION, VECTOR
+from dexsim.control.symmetry import QUATERNION, VECTOR, left_hand_acts
 from dexsim.env.draws import EpisodeDraws
 from dexsim.env.randomization import RandomizationSettings
 from dexsim.env.task import InitialState
-from dexsim.errors import require
+from dexsim.errors import UserError, require
 from dexsim.robots import RobotSpec
 from dexsim.rotations import tilt_cosine, turn_about_z
 from tasks.banks import Bank, mirror_bank
@@ -47,21 +47,27 @@ class StartStates:
         later_starts: tuple[float, float],
         later_episodes: int,
         two_sided: bool = False,
-        device: torch.device | str = "cpu",
+        device: torch.device | str | None = None,
     ) -> None:
+        first = bank.object_pose[bank.stage == 0, 0, :3]
+        if two_sided and bool(left_hand_acts(first).any()):
+            y = round(float(first[:, 1].max()), 3)
+            raise UserError(
+                f"task.bank: an object at y = {y} m; allowed: y <= 0, nearer to the right hand, which begins"
+            )
         self._shares, self._episodes = later_starts, later_episodes
         sides = [bank, mirror_bank(bank, robot)] if two_sided else [bank]
-        self._joints = torch.stack([side.joint_position for side in sides]).to(device)
-        self._targets = torch.stack([side.joint_target for side in sides]).to(device)
-        self._pose, self._size = bank.object_pose[:, 0].to(device), bank.object_size.flatten(1).to(device)
+        self._joints = torch.stack([side.joint_position for side in sides]).to(device=device)
+        self._targets = torch.stack([side.joint_target for side in sides]).to(device=device)
+        self._pose, self._size = bank.object_pose[:, 0].to(device=device), bank.object_size.flatten(1).to(device=device)
         self._stands = tilt_cosine(self._pose[:, 3:]) > STANDING
-        self.later = (bank.stage > 0).to(device)
-        self._first = (bank.stage == 0).nonzero()[:, 0].to(device)
+        self.later = (bank.stage > 0).to(device=device)
+        self._first = (bank.stage == 0).nonzero()[:, 0].to(device=device)
         order = torch.argsort(bank.stage, stable=True)
         later = order[bank.stage[order] > 0]  # stage by stage
         counts = torch.unique(bank.stage[later], return_counts=True)[1]
-        self._later, self._counts = later.to(device), counts.to(device)
-        self._offsets = (counts.cumsum(0) - counts).to(device)
+        self._later, self._counts = later.to(device=device), counts.to(device=device)
+        self._offsets = (counts.cumsum(0) - counts).to(device=device)
         self._image = torch.tensor([*VECTOR, *QUATERNION], dtype=torch.float64, device=device)
 
     def choose(self, draws: EpisodeDraws, object_size: Tensor) -> Tensor:

@@ -15,6 +15,17 @@ MOST_FILES = 13
 # Room -> what it may import of this project; a room is a package or a module, and stands for all below it.
 BASICS = ("dexsim.errors", "dexsim.files", "dexsim.paths", "dexsim.settings", "dexsim.rotations", "dexsim.registration")
 ROBOT = ("dexsim.control", "dexsim.robots", "dexsim.cameras")
+TASK_FILES = (
+    "base", "box_lift", "grasp_and_reach", "bimanual_handover", "rewards", "markers", "hand_terms", "objects", "banks",
+    "starts",
+)  # fmt: skip
+TASKS = tuple(f"tasks.{name}" for name in TASK_FILES)
+# Whose package is imported where: a simulator's engine, and the learner's.
+ENGINES = {
+    "mujoco": ("dexsim.backends.mujoco", "dexsim.drawing", "tasks.recording", "tasks.verbs.bench", "real2sim"),
+    "rl_games": ("dexsim.rl",),
+    "mink": ("tasks.recording",),
+}
 RULES: dict[str, tuple[str, ...]] = {
     # The real robot may import these three rooms: nothing in them simulates.
     **dict.fromkeys(ROBOT, (*ROBOT, *BASICS, "dexsim.__version__")),
@@ -28,13 +39,10 @@ RULES: dict[str, tuple[str, ...]] = {
     # A learner knows an environment by its contract.
     "dexsim.rl": ("dexsim.rl", "dexsim.env.contract", "dexsim.report", "dexsim.runs", *ROBOT, *BASICS),
     # Tasks know nothing of a simulator.
-    **{
-        f"tasks.{name}": ("tasks", "dexsim.env", "dexsim.scene", "dexsim.parameters", *ROBOT, *BASICS)
-        for name in (
-            "base", "box_lift", "grasp_and_reach", "bimanual_handover", "rewards", "markers", "hand_terms", "objects",
-            "banks", "starts",
-        )
-    },
+    **dict.fromkeys(TASKS, (*TASKS, "dexsim.env", "dexsim.scene", "dexsim.parameters", *ROBOT, *BASICS)),
+    "dexsim.drawing": (
+        "dexsim.drawing", "dexsim.cameras", "dexsim.backends", "dexsim.env", "dexsim.scene", "dexsim.robots", *BASICS,
+    ),
     # Deployment may not know tasks or training.
     "deploy": ("deploy", "dexsim.runs", "dexsim.report", *ROBOT, *BASICS),
     "real2sim": ("real2sim", "dexsim"),
@@ -65,8 +73,9 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in files()}
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Modules of this project that a file imports when it runs, inside functions too."""
+def imports(path: Path, *packages: str) -> Iterator[str]:
+    """Modules of this project, or of other packages, that a file imports when it runs, inside functions too."""
+    packages = packages or PACKAGES
     tree = ast.parse(path.read_text(encoding="utf-8"))
     skipped = {
         child
@@ -78,8 +87,8 @@ def imports(path: Path) -> Iterator[str]:
         if node in skipped:
             continue
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.split(".")[0] in PACKAGES)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PACKAGES:
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] in packages)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in packages:
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
                 yield full if full in MODULES or alias.name == "__version__" else str(node.module)
@@ -100,6 +109,14 @@ def test_a_file_imports_what_its_room_may(module: str) -> None:
     for imported in imports(MODULES[module]):
         assert within(imported, allowed), f"{module} is of the room {room}, which may not import {imported}"
         assert not within(imported, EXCEPT.get(room, ())), f"{module} may not import {imported}"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_is_imported_in_its_rooms_only(engine: str) -> None:
+    for module, path in MODULES.items():
+        if not within(module, ENGINES[engine]):
+            found = list(imports(path, engine))
+            assert not found, f"{module} may not import {found[0]}"
 
 
 def test_imports_have_no_circle() -> None:

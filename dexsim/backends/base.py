@@ -114,8 +114,8 @@ class Backend(Protocol):
         scene: what is simulated.
         device: where all tensors are that go in and come out.
         capabilities: what it can do: "parameters", "wrench", "contacts", "exact_state".
-        fixed_at_build: names of parameters that the engine cannot change once it is built; an environment draws them
-            once, not for each episode.
+        fixed_at_build: names of parameters that the engine cannot change once it runs; an environment draws and sets
+            them once, before its first reset, not for each episode.
     """
 
     num_envs: int

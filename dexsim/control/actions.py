@@ -74,7 +74,7 @@ class ActionMap(nn.Module):
         robot: RobotSpec,
         settings: ControlSettings,
         joints: Sequence[str] | None = None,
-        device: torch.device | str = "cpu",
+        device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
         self.relative = settings.action_mode == "relative"

@@ -1,10 +1,13 @@
 """Plays an exported policy: an ONNX file and the manifest beside it, with nothing of tasks or a simulator.
 
-policy = ExportedPolicy(Path("policy.onnx"), robot)
-policy.begin(measured, goals)                  # which hand acts, and the goals of this episode
-while policy.time < policy.episode_s:
-    measured.goal = policy.goal(measured)
-    targets = policy.act(measured)             # send them, wait for 1 / policy.hz seconds, measure again
+An episode, where `measure` gives a `Measured` whose joint_target is what was sent last:
+
+    policy = ExportedPolicy(Path("policy.onnx"), robot)
+    policy.begin(measure(), goals)                           # which hand acts, and the goals of this episode
+    for _ in range(round(policy.episode_s * policy.hz)):     # every 1 / policy.hz seconds
+        measured = measure()
+        measured.goal = policy.goal(measured)
+        send(policy.act(measured))
 """
 
 from __future__ import annotations
@@ -69,6 +72,8 @@ class ExportedPolicy:
         self._session = _open(path)
         self.hz, self.episode_s = self.manifest["policy_hz"], self.manifest["task"]["episode_s"]
         self.action = self.mirrored = self.phase = torch.zeros(0)
+        self._goals: Tensor | None = None
+        self._start = torch.zeros(0, 3)
 
     def begin(self, measured: Measured, goals: Tensor | None = None) -> None:
         """Start an episode.
@@ -81,24 +86,30 @@ class ExportedPolicy:
         count = len(measured.object_position)
         left = left_hand_acts(measured.object_position)
         self.mirrored = left if self.manifest["two_sided"] else torch.zeros_like(left)
-        self.phase = torch.zeros(count, dtype=torch.long)
+        self.phase = torch.zeros(count, dtype=torch.long, device=left.device)
         self._goals, self._start = goals, measured.object_position.clone()
 
     def goal(self, measured: Measured) -> Tensor:
         """Where the object should go now, (N, 3) m; moves on to the next goal where the object has come to this one."""
         if self._goals is None:
             return torch.zeros_like(measured.object_position)
-        rows = torch.arange(len(self._goals))
-        goal = self._goals[rows, self.phase]
+        rows = torch.arange(len(self._goals), device=self.phase.device)
+        before, goal = self.phase, self._goals[rows, self.phase]
         for index, described in enumerate(self.manifest["task"]["goals"]):
             if until := described.get("until"):
                 near = torch.linalg.vector_norm(measured.object_position - goal, dim=1) < until["distance_m"]
                 lifted = measured.object_position[:, 2] - self._start[:, 2] > until["lifted_m"]
-                self.phase = torch.where(near & lifted & (self.phase == index), index + 1, self.phase)
+                self.phase = torch.where(near & lifted & (before == index), index + 1, self.phase)
         return self._goals[rows, self.phase]
 
     def act(self, measured: Measured) -> Tensor:
-        """The next joint targets (N, A), rad."""
+        """The next joint targets (N, A), rad.
+
+        Raises:
+            UserError: no episode was begun with as many robots.
+        """
+        if len(self.mirrored) != len(measured.joint_position):
+            raise UserError(f"act() on {len(measured.joint_position)} robots: begin() an episode of as many first")
         values = {name: getattr(measured, name) for name in INPUTS[:-1]}
         fed = {name: value.float() if value.is_floating_point() else value for name, value in values.items()}
         feeds = {name: value.cpu().numpy() for name, value in {**fed, "mirrored": self.mirrored}.items()}

@@ -28,7 +28,7 @@ class RobotTensors:
     """
 
     def __init__(
-        self, robot: RobotSpec, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float64
+        self, robot: RobotSpec, device: torch.device | str | None = None, dtype: torch.dtype = torch.float64
     ) -> None:
         def tensor(values: list[float]) -> Tensor:
             return torch.tensor(values, dtype=dtype, device=device)

@@ -37,7 +37,7 @@ class Mirror(nn.Module):
     index: Tensor
     sign: Tensor
 
-    def __init__(self, entries: Sequence[tuple[int, float]], device: torch.device | str = "cpu") -> None:
+    def __init__(self, entries: Sequence[tuple[int, float]], device: torch.device | str | None = None) -> None:
         super().__init__()
         self.register_buffer("index", torch.tensor([index for index, _ in entries], device=device))
         self.register_buffer("sign", torch.tensor([sign for _, sign in entries], device=device))

@@ -25,7 +25,8 @@ class StepResult(NamedTuple):
         terminated: (N,) bool, the episode was lost; not to be bootstrapped.
         truncated: (N,) bool, time was up; to be bootstrapped.
         info: `reward_terms`, name -> (N,). Where an episode ended, also, each (N, ...) and valid there: its terminal
-            observations ("final_obs", "final_states"), "success", "stages" and "metrics" (name -> (N,)),
+            observations ("final_obs", "final_states"), "success", "stages" and "metrics" (name -> (N,)), "picked_up"
+            where the task has such a stage,
             "episode_return", "episode_length", "later_start" (whether it began in a later stage of the task),
             "episode_parameters" (name -> (N, k)).
     """

@@ -52,7 +52,7 @@ class Columns:
         num_envs: environments whose part of the hash is kept, for a seed.
     """
 
-    def __init__(self, device: torch.device | str = "cpu", num_envs: int = 0) -> None:
+    def __init__(self, device: torch.device | str | None = None, num_envs: int = 0) -> None:
         self.device = device
         self._envs = torch.arange(num_envs, dtype=torch.int64, device=device)
         self._keys: tuple[int, Tensor] | None = None
@@ -126,7 +126,7 @@ class EpisodeDraws:
     def uniform(self, name: str, count: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """(n, count) float64 in [low, high); the same name gives the same numbers."""
         place, added = self._columns.find(name, count, low, high)
-        if self._parts is None or added:
+        if self._parts is None or added or place >= len(self._parts):  # others may have added to the columns
             self._parts = self._columns.draw(self._key)
         part = self._parts[place]
         return part if part.shape[1] == count else part[:, :count]

@@ -28,6 +28,11 @@ from dexsim.robots import RobotSpec
 
 log = logging.getLogger(__name__)
 
+OBJECT = frozenset({"object_choice", "object_size"})
+# What `Env.get_state` keeps of its own and of its world's tensors.
+_BUFFERS = ("_target", "_applied", "_frame", "_episode", "_held", "_return", "_later", "_reached")
+_WORLD_BUFFERS = ("goals", "phase", "initial_object", "step", "action", "joint_target", "mirrored")
+
 
 class Env:
     """N copies of a task, stepped together; finished ones start anew by themselves (`dexsim.env.contract.LearnerEnv`).
@@ -71,13 +76,14 @@ class Env:
         self._substeps = control.substeps(backend.scene.timestep)
         self.action_map = ActionMap(self.robot, control, self.joints, self.device)
         self._nominal = parameters.nominal(backend.scene, self.device)
-        self._choices, self._columns = (
-            parameters.Choices(backend.scene, self.device),
-            Columns(self.device, self.num_envs),
-        )
+        self._choices = parameters.Choices(backend.scene, self.device)
+        self._columns = Columns(self.device, self.num_envs)
         self._perturbation = Perturbation(
             perturbation or PerturbationSettings(), self.num_envs, task.episode_s, self.dt, self.device
         )
+        self._fixed, self._fixed_set = backend.fixed_at_build, False
+        if self._fixed & OBJECT:  # what an object is and how large must be drawn together
+            self._fixed |= OBJECT
         self._allocate()
         world = self._world
         self._actor = ObservationGroup(task.actor, world.measured, world)
@@ -170,6 +176,8 @@ class Env:
         """Start the first episode of this seed in every environment; return the observations."""
         self._generator.manual_seed(self._seed)
         self._episode.fill_(-1)
+        if self._fixed and not self._fixed_set:
+            self._set_fixed()
         self.reset_envs(self._everyone)
         return self._observe(torch.ones_like(self._later))
 
@@ -183,7 +191,8 @@ class Env:
         episodes = self._episode[env_ids] + 1
         self._episode[env_ids] = episodes
         draws = EpisodeDraws(self._seed, env_ids, episodes, self._columns)
-        values = self._draw_parameters(env_ids, draws)
+        values = draw_parameters(self.randomization, self._nominal, draws, self._choices)
+        values = {name: value for name, value in values.items() if name not in self._fixed}
         if values:
             self.backend.set_parameters(env_ids, values)
         start = task.start(draws, _Rows(self.backend.values, env_ids), self.randomization)
@@ -322,8 +331,11 @@ class Env:
         """Update what the episode has reached; `sound` (N,) says where the simulation is finite."""
         self._held = (self._held + 1) * (self.task.success(self._world) & sound)
         stages = self.task.stages(self._world)
+        if tuple(stages) != self.task.stage_names:
+            wanted = f"stage_names = {list(self.task.stage_names)}"
+            raise UserError(f"task {self.task.name!r}: stages() names {list(stages)}; allowed: {wanted}")
         if stages:
-            self._reached |= torch.stack([stages[name] for name in self.task.stage_names], dim=1) & sound[:, None]
+            self._reached |= torch.stack(list(stages.values()), dim=1) & sound[:, None]
 
     def _discard(self, bad: Tensor, reward: Tensor, terms: Tensors) -> Any:
         """Count and log non-finite environments, and keep their numbers from everything else."""
@@ -348,7 +360,8 @@ class Env:
         """Terminal observations and episode facts, then the reset; entries are valid where `done`."""
         world = self._world
         final = {"final_obs": self._group("obs"), "final_states": self._group("states")}
-        metrics = self.task.metrics(world)
+        # A metric may be a view of the simulator's memory, which the reset writes to.
+        metrics = {name: value.clone() for name, value in self.task.metrics(world).items()}
         if broken:  # finite all the same
             final = {name: value.nan_to_num() for name, value in final.items()}
             metrics = {name: value.nan_to_num() for name, value in metrics.items()}
@@ -367,15 +380,12 @@ class Env:
         self.reset_envs(done.nonzero().flatten())
         return info
 
-    def _draw_parameters(self, env_ids: Tensor, draws: EpisodeDraws) -> Tensors:
-        """What varies, of the next episodes; what the engine cannot change any more is drawn once an environment."""
-        values = draw_parameters(self.randomization, self._nominal, draws, self._choices)
-        fixed = self.backend.fixed_at_build & values.keys()
-        if fixed:
-            first = EpisodeDraws(self._seed, env_ids, torch.zeros_like(env_ids), self._columns)
-            once = draw_parameters(self.randomization, self._nominal, first, self._choices)
-            values.update({name: once[name] for name in fixed})
-        return values
+    def _set_fixed(self) -> None:
+        """Draw what the engine cannot change any more, once an environment: before the first episode, never again."""
+        first = EpisodeDraws(self._seed, self._everyone, torch.zeros_like(self._everyone), self._columns)
+        values = draw_parameters(self.randomization, self._nominal, first, self._choices)
+        self.backend.set_parameters(self._everyone, {name: values[name] for name in self._fixed & values.keys()})
+        self._fixed_set = True
 
     def _observe(self, fresh: Tensor) -> Tensors:
         """Both groups; noise and frame lag on the actor's. `fresh` (N,) marks new episodes: they have no last frame."""
@@ -418,7 +428,3 @@ class _Rows(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._values)
-
-
-_BUFFERS = ("_target", "_applied", "_frame", "_episode", "_held", "_return", "_later", "_reached")
-_WORLD_BUFFERS = ("goals", "phase", "initial_object", "step", "action", "joint_target", "mirrored")

@@ -73,7 +73,7 @@ class Perturbation:
         num_envs: int,
         episode_s: float,
         dt: float,
-        device: torch.device | str = "cpu",
+        device: torch.device | str | None = None,
     ) -> None:
         self._settings, self._episode_s, self._dt = settings, episode_s, dt
         self.active = settings.kind != "none" and settings.magnitude > 0

@@ -133,7 +133,7 @@ class RandomForce:
         settings: RandomizationSettings,
         shape: tuple[int, int],
         dt: float,
-        device: torch.device | str = "cpu",
+        device: torch.device | str | None = None,
     ) -> None:
         self._scale = settings.force_scale
         self._probability = 1 - (1 - settings.force_probability) ** (dt / 0.1)

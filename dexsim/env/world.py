@@ -154,7 +154,7 @@ def fact(of: Lifetime = "state") -> Callable[[Method], Method]:
 
         @functools.wraps(method)
         def once(self: Any, world: World) -> Any:
-            return world.remember(key, lambda: method(self, world), of)
+            return world.remember((key, id(self)), lambda: method(self, world), of)
 
         return cast("Method", once)
 

@@ -39,8 +39,8 @@ def run_episodes(env: LearnerEnv, policy: Callable[[Tensor], Tensor], episodes: 
     quota[: episodes % env.num_envs] += 1
     rows: list[Episode] = []
     progress = _Progress(episodes)
-    obs = env.reset()
     with torch.inference_mode():
+        obs = env.reset()
         while len(rows) < episodes:
             result = env.step(policy(obs["obs"]))
             obs = result.obs

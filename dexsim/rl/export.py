@@ -114,18 +114,20 @@ def _rounded(values: Tensor) -> list[float]:
 def _inputs(controller: Controller, task: Mapping[str, Any]) -> dict[str, Any]:
     joints, number, point = ["batch", controller.num_joints], ["batch"], ["batch", 3]
     start, goals = task.get("start", {}), task.get("goals", [])
+    # What a description says of the right hand's episodes becomes the left hand's so.
+    image = "; where mirrored its mirror image (y negated, mirror.commands)" if controller.two_sided else ""
     return {
         "joint_position": {"shape": joints, "unit": "rad", "text": "what the encoders read, order of robot.commands"},
         "joint_target": {
             "shape": joints,
             "unit": "rad",
-            "text": "the targets sent last; before the first step task.start.joint_target",
+            "text": "the targets sent last; before the first step task.start.joint_target" + image,
         },
         "object_position": {
             "shape": point,
             "unit": "m",
             "frame": FRAME,
-            "text": "centre of the object",
+            "text": "centre of the object; its range is without task.randomization" + image,
             "range_at_start": start.get("object_range"),
         },
         "object_age": {"shape": number, "unit": "s", "text": "age of that estimate"},
@@ -134,7 +136,7 @@ def _inputs(controller: Controller, task: Mapping[str, Any]) -> dict[str, Any]:
             "shape": point,
             "unit": "m",
             "frame": FRAME,
-            "text": "where the object's centre should go now; in an episode of the left hand with y negated",
+            "text": "where the object's centre should go now" + image,
             "ranges": goals,
             "used": "goal" in controller.group.layout,
         },
@@ -152,7 +154,7 @@ def _outputs(controller: Controller, control: ControlSettings) -> dict[str, Any]
     }[control.action_mode]
     count = controller.action_map.place.shape[0]
     return {
-        "action": {"shape": ["batch", count], "unit": "1, -1 .. 1", "text": meaning},
+        "action": {"shape": ["batch", count], "unit": "1", "range": [-1.0, 1.0], "text": meaning},
         "next_joint_target": {
             "shape": ["batch", controller.num_joints],
             "unit": "rad",

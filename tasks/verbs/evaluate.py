@@ -103,7 +103,7 @@ def evaluate(options: EvaluateSettings, run: RunFolder) -> list[Episode]:
         nonlocal nonfinite
         env = environment.make(num_envs, options.seed, run.path if nonfinite == 0 else None, perturbation)
         checkpoints.check_matches(checkpoint, env.spec_table(), allow=tuple(_given(options.control)))
-        rows = run_episodes(env, policy, options.episodes)
+        rows = run_episodes(env, policy.to(env.device), options.episodes)
         nonfinite += env.nonfinite_count
         return rows
 
@@ -132,15 +132,11 @@ def evaluate(options: EvaluateSettings, run: RunFolder) -> list[Episode]:
 
 
 def environment_of(config: Mapping[str, Any], options: EvaluateSettings) -> EnvSettings:
-    """Return what makes the environment: the checkpoint's sections, with what was given in their place.
-
-    An empty section given (a group that sets nothing, like no randomization) replaces the checkpoint's as a whole.
-    """
+    """Return what makes the environment: the checkpoint's sections, with what was given in their place."""
     sections: dict[str, dict[str, Any]] = {}
     for name in (field.name for field in fields(EnvSettings)):
         given = _given(options.control) if name == "control" else getattr(options, name)
-        replaced = name != "control" and given == {}
-        sections[name] = {} if replaced else {**config[name], **(given or {})}
+        sections[name] = {**config[name], **(given or {})}
     for key in tasks.TRAINING_ONLY:
         sections["task"].pop(key, None)
     sections["backend"]["threads"] = options.threads

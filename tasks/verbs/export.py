@@ -60,5 +60,6 @@ def export(checkpoint: checkpoints.Checkpoint, path: Path) -> dict[str, Any]:
     control = settings.load(ControlSettings, "control/relative", config["control"])
     action_map = ActionMap(robot, control, table["action_joints"])
     controller = Controller(Policy.from_checkpoint(checkpoint), task.actor, robot, action_map, task.two_sided)
-    about = onnx_export.describe(checkpoint, controller, robot, control, task.describe())
+    description = {**task.describe(), "randomization": config["randomization"]}
+    about = onnx_export.describe(checkpoint, controller, robot, control, description)
     return onnx_export.export(controller, path, about)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from dexsim.env.draws import EpisodeDraws
+from dexsim.env.draws import Columns, EpisodeDraws
 
 
 def draws(seed: int = 0, envs: int = 1000, episode: int = 0) -> EpisodeDraws:
@@ -54,6 +54,16 @@ def test_an_episode_s_numbers_depend_on_no_other_environment() -> None:
     assert torch.equal(some.uniform("x", 4), everyone[[5, 2]])
     assert torch.equal(some.uniform("x", 2), everyone[[5, 2], :2])
     assert len(some) == 2
+
+
+def test_draws_that_share_columns_may_take_turns() -> None:
+    columns = Columns()
+    first, second = (EpisodeDraws(0, torch.arange(4), torch.full((4,), e), columns) for e in (0, 1))
+    alone = EpisodeDraws(0, torch.arange(4), torch.zeros(4, dtype=torch.int64))
+    first.uniform("x", 1)
+    second.uniform("y", 2)
+    assert torch.equal(first.uniform("y", 2), alone.uniform("y", 2))
+    assert torch.equal(first.uniform("x", 3, -1.0, 1.0), alone.uniform("x", 3, -1.0, 1.0))
 
 
 def test_index_takes_every_value_alike() -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dexsim.backends import InitialState
+from dexsim.backends.mujoco.backend import MujocoBackend
 from dexsim.env.env import Env, StepResult
 from dexsim.errors import UserError
 from tests.simulated import PAPER, freeze, make, random_actions, roll
@@ -464,14 +465,39 @@ def test_spec_table_says_what_a_policy_is_matched_against() -> None:
 
 def test_what_an_engine_cannot_change_is_drawn_once_an_environment(monkeypatch: Any) -> None:
     ranges = {"object_scale": [0.9, 1.1], "object_mass": [0.03, 0.1]}
+    monkeypatch.setattr(MujocoBackend, "fixed_at_build", frozenset({"object_size"}))
     env = make(8, randomization=ranges)
-    monkeypatch.setattr(type(env.backend), "fixed_at_build", frozenset({"object_size"}))
     env.reset()
     size, mass = (env.world.parameters[name].clone() for name in ("object_size", "object_mass"))
     assert len({float(value) for value in size[:, 0]}) == 8
     env.reset_envs(torch.arange(8))
     assert torch.equal(env.world.parameters["object_size"], size)
     assert not torch.equal(env.world.parameters["object_mass"], mass)
+    later: list[str] = []
+    monkeypatch.setattr(env.backend, "set_parameters", lambda ids, values: later.extend(values))
+    env.seed(5)
+    env.reset()
+    assert later == ["object_mass"]
+
+
+def test_metrics_are_of_the_episode_that_ended(monkeypatch: Any) -> None:
+    env = make(2, episode_s=0.2, hold_s=0.1)
+    monkeypatch.setattr(env.task, "metrics", lambda world: {"height": world.object_position[:, 2]})  # a view
+    env.reset()
+    env.step(torch.zeros(2, 26))
+    put(env, 0, (0.4, 0.0, 0.5))
+    env.world.changed()
+    result = env.step(torch.zeros(2, 26))
+    assert float(result.info["metrics"]["height"][0]) > 0.3
+    assert float(env.world.object_position[0, 2]) < 0.1
+
+
+def test_stages_must_be_those_that_a_task_lists(monkeypatch: Any) -> None:
+    env = make(1)
+    env.reset()
+    monkeypatch.setattr(env.task, "stages", lambda world: {"touched": world.mirrored})
+    with pytest.raises(UserError, match=r"stages\(\) names \['touched'\]; allowed: stage_names = \['touched', 'pick"):
+        env.step(torch.zeros(1, 26))
 
 
 def test_facts_follow_the_state_the_episode_and_the_phase() -> None:
