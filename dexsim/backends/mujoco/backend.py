@@ -41,15 +41,18 @@ class MujocoBackend:
         self.scene, self.num_envs = scene, num_envs
         self.model: mujoco.MjModel = build_spec(scene).compile()
         set_friction(self.model, scene.robot)
-        self.batch = Batch(self.model, num_envs, threads)
+        # Persistent, it goes on from the velocity stage that each step ends with, instead of computing it again.
+        self.batch = Batch(self.model, num_envs, threads, persistent=True)
+        self._stale = np.zeros(num_envs, dtype=bool)  # whose parameters have changed since that stage
         self._state: SimState | None = None
-        self._stage = mujoco.mjtStage.mjSTAGE_POS.value
+        self._stage = mujoco.mjtStage.mjSTAGE_VEL.value
         self._none = mujoco.mjtStage.mjSTAGE_NONE.value
         self._num_joints = len(scene.robot.joint_names)
         self._index_names()
         self._bind_views()
         self._expand()
         self.batch.forward(stage=self._stage)
+        self._stale[:] = False
 
     # -- building ------------------------------------------------------------------------------------------------------
 
@@ -138,6 +141,7 @@ class MujocoBackend:
     def step(self, substeps: int) -> Tensor:
         """See `Backend`."""
         self._state = None
+        self._refresh()
         failed: list[int] = []
         if self._before is not None:
             failed += self._first_step(self._before, self._none if substeps > 1 else self._stage)
@@ -149,6 +153,11 @@ class MujocoBackend:
         bad = ~np.isfinite(np.einsum("ij,ij->i", velocity, velocity) + self._qpos.numpy().sum(axis=1))
         bad[failed] = True
         return torch.from_numpy(bad)
+
+    def _refresh(self) -> None:
+        if self._stale.any():
+            self.batch.forward(np.flatnonzero(self._stale).astype(np.int32), stage=self._stage)
+            self._stale[:] = False
 
     def _first_step(self, before: Tensor, stage: int) -> list[int]:
         """The first physics step after new targets, with their mean over it where a delay ends within."""
@@ -171,6 +180,7 @@ class MujocoBackend:
     def rollout(self, targets: Tensor) -> Rollout:
         """See `Backend`."""
         self._state = None
+        self._refresh()
         from mujoco import mjtState
         from mujoco.batch import SimulationError
 
@@ -214,6 +224,7 @@ class MujocoBackend:
         if self._dynamic:  # it has been there for long
             self._act.numpy()[ids], self._sent.numpy()[ids] = target, target[..., None]
         self.batch.forward(rows, stage=self._stage)
+        self._stale[ids] = False
 
     # -- parameters ----------------------------------------------------------------------------------------------------
 
@@ -223,6 +234,7 @@ class MujocoBackend:
         check(arrays, parameters.PARAMETERS)
         self._state = None  # sizes and places of links are seen in it
         ids = env_ids.numpy()
+        self._stale[ids] = True
         for name, value in arrays.items():
             if name not in self.values:
                 known = torch.from_numpy(constants(self.scene.robot)[name])
@@ -259,3 +271,4 @@ class MujocoBackend:
         self._state = None
         self.batch.state[:] = state["rows"].numpy()
         self.batch.forward(stage=self._stage)
+        self._stale[:] = False
