@@ -41,12 +41,14 @@ class MujocoBackend:
         self.scene, self.num_envs = scene, num_envs
         self.model: mujoco.MjModel = build_spec(scene).compile()
         set_friction(self.model, scene.robot)
-        # Persistent, it goes on from the velocity stage that each step ends with, instead of computing it again.
-        self.batch = Batch(self.model, num_envs, threads, persistent=True)
+        # Persistent, a batch goes on from the velocity stage that each step ends with, instead of computing it again.
+        # Long rollouts of robots alone have no use for that, and are quicker without data of their own.
+        self.batch = Batch(self.model, num_envs, threads, persistent=scene.collisions)
         self._stale = np.zeros(num_envs, dtype=bool)  # whose parameters have changed since that stage
         self._state: SimState | None = None
-        self._stage = mujoco.mjtStage.mjSTAGE_VEL.value
-        self._none = mujoco.mjtStage.mjSTAGE_NONE.value
+        stages = mujoco.mjtStage
+        self._stage = (stages.mjSTAGE_VEL if scene.collisions else stages.mjSTAGE_POS).value
+        self._none = stages.mjSTAGE_NONE.value
         self._num_joints = len(scene.robot.joint_names)
         self._index_names()
         self._bind_views()
