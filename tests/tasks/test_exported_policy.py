@@ -70,6 +70,7 @@ def test_the_export_drives_a_robot_as_the_environment_does(
     running = torch.ones(env.num_envs, dtype=torch.bool)
     for step in range(env.max_episode_length):
         measured = Measured(**{**vars(env.world.measured), "joint_target": sent})
+        measured.goal = exported.goal(measured)
         sent = exported.act(measured)
         assert torch.allclose(exported.action, policy(obs), atol=1e-4), f"step {step}"
         result = env.step(exported.action)
