@@ -132,11 +132,15 @@ def evaluate(options: EvaluateSettings, run: RunFolder) -> list[Episode]:
 
 
 def environment_of(config: Mapping[str, Any], options: EvaluateSettings) -> EnvSettings:
-    """Return what makes the environment: the checkpoint's sections, with what was given in their place."""
+    """Return what makes the environment: the checkpoint's sections, with what was given in their place.
+
+    An empty section given (`randomization={}`) replaces the checkpoint's as a whole, by what ships.
+    """
     sections: dict[str, dict[str, Any]] = {}
     for name in (field.name for field in fields(EnvSettings)):
         given = _given(options.control) if name == "control" else getattr(options, name)
-        sections[name] = {**config[name], **(given or {})}
+        replaced = name != "control" and given == {}
+        sections[name] = {} if replaced else {**config[name], **(given or {})}
     for key in tasks.TRAINING_ONLY:
         sections["task"].pop(key, None)
     sections["backend"]["threads"] = options.threads
