@@ -63,9 +63,15 @@ class RunFolder:
             config: A `DictConfig` or any other mapping.
             root: The folder of all runs.
             overrides: What the user gave, `key=value` each.
+
+        Raises:
+            UserError: For a name that is none, or a `root` in which no folder can be made.
         """
         require(re.fullmatch(r"\w[\w.+-]*", name) is not None, "name", name, "letters, digits and any of _ . + -")
-        run = cls(_make_unique(Path(root) / verb / name / time.strftime("%Y-%m-%d_%H-%M-%S")))
+        try:
+            run = cls(_make_unique(Path(root) / verb / name / time.strftime("%Y-%m-%d_%H-%M-%S")))
+        except OSError as error:
+            raise UserError(f"runs_dir = {str(root)!r}: cannot make a folder there ({error.strerror})") from None
         run.overrides = tuple(overrides)
         run.given = {re.split(r"[=.]", override.lstrip("+~"))[0] for override in overrides} - _NOT_THE_VERBS
         resolved = OmegaConf.create(config)

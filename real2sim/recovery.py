@@ -30,7 +30,6 @@ from real2sim.results.outcome import csv_text
 from real2sim.search.fit import Fit
 from real2sim.search.problem import Problem
 from real2sim.search.space import SearchSpace
-from real2sim.shipped import shipped
 from real2sim.simulated_robot import SimulatedRobot, SimulatedRobotSettings
 
 SETTLE_S = 3.0
@@ -166,7 +165,7 @@ def main() -> None:
     robot = load(given.robot)
     log = load_log(given.log, robot)
     heldout = None if given.heldout is None else load_log(given.heldout, robot)
-    how = shipped(Real2SimSettings, "real2sim/default")
+    how = settings.load(Real2SimSettings, "real2sim/default")
     everything = read(given.out)
     rate_hz = float(round(log.measurement_hz))
     for seed in sorted({*range(*given.seeds)} - {each.seed for each in everything}):

@@ -32,7 +32,7 @@ FIELDS = ("joint_position", "joint_target", "object_pose", "object_size", "stage
 
 @dataclass(frozen=True)
 class Bank:
-    """Hand-object states to start episodes from, on the CPU; M states, J moving joints, K objects.
+    """Hand-object states to start episodes from; M states, J moving joints, K objects.
 
     Attributes:
         joint_position: (M, J) rad, all moving joints in tree order, coupled ones included.
@@ -50,6 +50,10 @@ class Bank:
 
     def __len__(self) -> int:
         return len(self.joint_target)
+
+    def to(self, device: torch.device | str | None) -> Bank:
+        """The same states on a device."""
+        return Bank(**{name: getattr(self, name).to(device=device) for name in FIELDS})
 
 
 def from_targets(robot: RobotSpec, targets: np.ndarray, object_pose: np.ndarray, object_size: Sequence[float]) -> Bank:

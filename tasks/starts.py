@@ -56,18 +56,18 @@ class StartStates:
                 f"task.bank: an object at y = {y} m; allowed: y <= 0, nearer to the right hand, which begins"
             )
         self._shares, self._episodes = later_starts, later_episodes
-        sides = [bank, mirror_bank(bank, robot)] if two_sided else [bank]
-        self._joints = torch.stack([side.joint_position for side in sides]).to(device=device)
-        self._targets = torch.stack([side.joint_target for side in sides]).to(device=device)
-        self._pose, self._size = bank.object_pose[:, 0].to(device=device), bank.object_size.flatten(1).to(device=device)
+        sides = [side.to(device) for side in ([bank, mirror_bank(bank, robot)] if two_sided else [bank])]
+        self._joints = torch.stack([side.joint_position for side in sides])
+        self._targets = torch.stack([side.joint_target for side in sides])
+        bank = sides[0]
+        self._pose, self._size = bank.object_pose[:, 0], bank.object_size.flatten(1)
         self._stands = tilt_cosine(self._pose[:, 3:]) > STANDING
-        self.later = (bank.stage > 0).to(device=device)
-        self._first = (bank.stage == 0).nonzero()[:, 0].to(device=device)
+        self.later = bank.stage > 0
+        self._first = (bank.stage == 0).nonzero()[:, 0]
         order = torch.argsort(bank.stage, stable=True)
-        later = order[bank.stage[order] > 0]  # stage by stage
-        counts = torch.unique(bank.stage[later], return_counts=True)[1]
-        self._later, self._counts = later.to(device=device), counts.to(device=device)
-        self._offsets = (counts.cumsum(0) - counts).to(device=device)
+        self._later = order[self.later[order]]  # stage by stage
+        self._counts = torch.unique(bank.stage[self._later], return_counts=True)[1]
+        self._offsets = self._counts.cumsum(0) - self._counts
         self._image = torch.tensor([*VECTOR, *QUATERNION], dtype=torch.float64, device=device)
 
     def choose(self, draws: EpisodeDraws, object_size: Tensor) -> Tensor:

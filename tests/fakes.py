@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from dexsim import settings
 from dexsim.control.symmetry import Mirror
 from dexsim.env.contract import StepResult
 from dexsim.rl.ppo import PpoSettings
+from dexsim.runs import RunFolder
 
 JOINTS = ("x", "y", "z")
 RUN_FOLDER = ("name", "runs_dir", "objective")  # keys that the command line takes out of a verb's config
@@ -31,6 +33,15 @@ def ppo(**changes: Any) -> PpoSettings:
 def verb_config(verb: str, **changes: Any) -> dict[str, Any]:
     """Config of a verb as it ships, without its groups, with keys of its own."""
     return {key: value for key, value in settings.shipped("", verb).items() if key not in RUN_FOLDER} | changes
+
+
+def run_verb(verb: Any, root: Path, given: Sequence[str] = (), **config: Any) -> RunFolder:
+    """Run the module of a verb with keys of its own, in a run folder below `root`; `given` are those a user gave."""
+    config = verb_config(verb.__name__.rpartition(".")[2], **config)
+    with RunFolder.create("verb", "test", config, root) as run:
+        run.given = set(given)
+        verb.main(config, run)
+    return run
 
 
 class PointEnv:

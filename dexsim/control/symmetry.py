@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dexsim.errors import UserError
 from dexsim.robots import RobotSpec
+from dexsim.robots.mirror import VECTOR
 
 if TYPE_CHECKING:
     from dexsim.control.observations import ObservationGroup
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 Entries = list[tuple[int, float]]  # for each value of the image: where it comes from, and its sign
 TermMirror = Sequence[float] | Callable[[RobotSpec], Entries]
 
-# Signs of vectors, axial vectors (angular velocity) and quaternions w x y z under y -> -y.
-VECTOR, AXIAL, QUATERNION = (1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, -1.0, 1.0, -1.0)
+QUATERNION = (1.0, -1.0, 1.0, -1.0)  # signs of one, w x y z, under y -> -y
 SAME = (1.0,)  # of what a mirror does not change
 
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from dexsim.control.observations import ObservationTerm
-from dexsim.control.symmetry import AXIAL, QUATERNION, SAME, VECTOR, mirror_commands, mirror_fingertips
+from dexsim.control.symmetry import QUATERNION, SAME, VECTOR, mirror_commands, mirror_fingertips
 from dexsim.env.world import World
+from dexsim.robots.mirror import AXIAL
 
 
 def _joint_velocity(world: World) -> Tensor:

@@ -58,10 +58,7 @@ def _make_folder(verb: str, overrides: Sequence[str]) -> RunFolder:
     root = str(compose(verb, [f"runs_dir={names['runs_dir']}"] if "runs_dir" in names else ()).get("runs_dir", "runs"))
     # Without a name of its own a sweep has that of its verb: its jobs may be called after what they vary.
     name = f"{verb}-{names['name']}" if re.fullmatch(r"[\w.+-]+", names.get("name", "")) else verb
-    try:
-        return RunFolder.create("sweep", name, {"verb": verb}, root, overrides)
-    except OSError as error:
-        raise UserError(f"runs_dir = {root!r}: cannot make a folder there ({error.strerror})") from None
+    return RunFolder.create("sweep", name, {"verb": verb}, root, overrides)
 
 
 def _multirun(verb: str, folder: Path, overrides: Sequence[str]) -> None:

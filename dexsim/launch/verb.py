@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from dexsim import settings
-from dexsim.errors import UserError, unknown
+from dexsim.errors import unknown
 from dexsim.launch.compose import key_of
 from dexsim.registration import entry_points, source
 from dexsim.runs import RunFolder, find_complete
@@ -58,11 +58,7 @@ class Invocation:
     def make_folder(self) -> RunFolder:
         """Makes the run folder."""
         config = {"name": self.name, "runs_dir": self.runs_dir, **self.config}
-        try:
-            return RunFolder.create(self.verb, self.name, config, self.runs_dir, self.overrides)
-        except OSError as error:
-            message = f"runs_dir = {self.runs_dir!r}: cannot make a folder there ({error.strerror})"
-            raise UserError(message) from None
+        return RunFolder.create(self.verb, self.name, config, self.runs_dir, self.overrides)
 
     def run(self, folder: RunFolder) -> None:
         """Runs the verb in a run folder, whose path is the last line that it prints."""

@@ -23,7 +23,9 @@ AXIS_TOLERANCE = 0.03  # of the cosine between two axes, 14 degrees; and of a pa
 PLACE_TOLERANCE = 0.015  # m
 GAIN_TOLERANCE = 0.01  # ratio
 GAINS = ("stiffness", "damping", "armature", "friction", "effort", "velocity")
-VECTOR, AXIAL = np.array([1.0, -1.0, 1.0]), np.array([-1.0, 1.0, -1.0])
+# Signs of a vector and of an axial vector, such as an angular velocity, under y -> -y.
+VECTOR, AXIAL = (1.0, -1.0, 1.0), (-1.0, 1.0, -1.0)
+_VECTOR, _AXIAL = np.array(VECTOR), np.array(AXIAL)
 
 
 class Frames:
@@ -93,7 +95,7 @@ def _tip_partner(robot: RobotSpec, frames: Frames, tip: Fingertip) -> int:
     point = frames.point(tip.link, tip.position)
     for i, image in enumerate(robot.fingertips):
         if (image.side, image.finger, image.contact) == (other_side(tip.side), tip.finger, tip.contact) and _near(
-            point, VECTOR * frames.point(image.link, image.position), PLACE_TOLERANCE
+            point, _VECTOR * frames.point(image.link, image.position), PLACE_TOLERANCE
         ):
             return i
     raise UserError(f"robot {robot.name!r}: fingertip {tip.name!r} has no mirror image on the other side")
@@ -104,10 +106,10 @@ def _check_palm(robot: RobotSpec, frames: Frames, palm: Palm) -> None:
     for image in (each for each in robot.palms if each.side == other_side(palm.side)):
         vectors = ((palm.normal, image.normal), (palm.fingers, image.fingers))
         turned = any(
-            not _near(frames.direction(palm.link, a), VECTOR * frames.direction(image.link, b), AXIS_TOLERANCE)
+            not _near(frames.direction(palm.link, a), _VECTOR * frames.direction(image.link, b), AXIS_TOLERANCE)
             for a, b in vectors
         )
-        points = frames.point(palm.link, palm.position), VECTOR * frames.point(image.link, image.position)
+        points = frames.point(palm.link, palm.position), _VECTOR * frames.point(image.link, image.position)
         if not turned and _near(*points, PLACE_TOLERANCE):
             return
     raise UserError(f"robot {robot.name!r}: the {palm.side} palm has no mirror image on the other side")
@@ -126,7 +128,7 @@ def _partner(robot: RobotSpec, joint: Joint, joints: Sequence[Joint]) -> int:
 
 def _alike(frames: Frames, joint: Joint, image: Joint) -> float:
     """1 where two joints' axes are mirror images of each other, -1 where they turn the other way."""
-    return float(frames.direction(joint.child, joint.axis) @ (AXIAL * frames.direction(image.child, image.axis)))
+    return float(frames.direction(joint.child, joint.axis) @ (_AXIAL * frames.direction(image.child, image.axis)))
 
 
 def _near(ours: Any, theirs: Any, tolerance: float) -> bool:

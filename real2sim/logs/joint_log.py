@@ -100,7 +100,7 @@ class JointLog:
             raise UserError(
                 f"log {self.name!r} has no rows from {start_s:g} to {end_s:g} s: it lasts {self.duration:.2f} s"
             )
-        return self._rows(rows)
+        return self.rows(rows)
 
     def hold(self, clock_offset: float) -> JointLog:
         """Returns the log with commands that were really sent so much later than their clock said (negative: earlier).
@@ -126,9 +126,10 @@ class JointLog:
             command=self.command[held],
             valid=self.valid & find_valid(self.time, clock_offset),
         )
-        return shifted._rows(known)
+        return shifted.rows(known)
 
-    def _rows(self, rows: slice | np.ndarray) -> JointLog:
+    def rows(self, rows: slice | np.ndarray) -> JointLog:
+        """Some rows of the log, their times from 0 on; which are valid stays as it is."""
         time = self.time[rows]
         return replace(
             self,

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dexsim import robots
+from dexsim import robots, settings
 from real2sim.logs.joint_log import JointLog, find_valid
 
 ROBOT = robots.load("gr1t2")
 LAG_S = 0.08
+T = TypeVar("T")
 
 
 def make_log(
@@ -54,16 +55,13 @@ def make_log(
 
 def keep(log: JointLog, rows: Any) -> JointLog:
     """Some rows of a log, at the times they have."""
-    time = log.time[rows]
-    return replace(
-        log,
-        time=time - time[0],
-        command=log.command[rows],
-        position=log.position[rows],
-        velocity=None if log.velocity is None else log.velocity[rows],
-        effort=None if log.effort is None else log.effort[rows],
-        valid=find_valid(time),
-    )
+    kept = log.rows(rows)
+    return replace(kept, valid=find_valid(kept.time))
+
+
+def of_excite(cls: type[T], section: str, **changes: Any) -> T:
+    """Settings of a section of `dexsim excite` as they ship, with values of their own."""
+    return settings.build(cls, {**settings.shipped("", "excite")[section], **changes}, section)
 
 
 def columns_of(log: JointLog) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ from real2sim.excitation.targets import Targets, load_targets
 from real2sim.excite import LOG, PICTURE, TARGETS, check_approach
 from real2sim.logs.files import load_log
 from real2sim.logs.joint_log import JointLog
-from real2sim.shipped import shipped
+from tests.real2sim.logged import of_excite
 
 ROBOT = load("gr1t2")
 SHORT = ["excitation.duration_s=20"]
@@ -63,7 +63,7 @@ class FakeRobot:
 def ramp(seconds: float = 6.0, rise: float = 1.2) -> Targets:
     """The elbow moves by `rise` over the time."""
     time = np.arange(0.0, seconds, 0.1)
-    command = np.repeat(base_pose(ROBOT, shipped(ExcitationSettings, "excite", "excitation"))[None], len(time), axis=0)
+    command = np.repeat(base_pose(ROBOT, of_excite(ExcitationSettings, "excitation"))[None], len(time), axis=0)
     command[:, ELBOW] += rise * (1 - np.cos(np.pi * time / time[-1])) / 2
     return Targets(time, command, ROBOT.name, ROBOT.hand)
 
@@ -72,7 +72,7 @@ def driven(robot: FakeRobot, targets: Targets, **settings: float) -> list[JointL
     """The logs that were kept, whatever happens."""
     kept: list[JointLog] = []
     try:
-        drive(robot, ROBOT, targets, shipped(DriveSettings, "excite", "drive", **settings), kept.append)
+        drive(robot, ROBOT, targets, of_excite(DriveSettings, "drive", **settings), kept.append)
     except UserError as error:
         assert "stopped: " in str(error)
     return kept
@@ -110,7 +110,7 @@ def test_a_joint_that_does_not_follow_stops_the_robot_and_keeps_the_log(failure:
     with pytest.raises(
         UserError, match=r"stopped: left_elbow_pitch_joint is .* rad from its command .* 0.4 rad for 0.3"
     ):
-        drive(robot, ROBOT, targets, shipped(DriveSettings, "excite", "drive"), kept.append)
+        drive(robot, ROBOT, targets, of_excite(DriveSettings, "drive"), kept.append)
     (log,) = kept
     assert 1.0 < log.duration < 5.0
     assert np.isfinite(log.position).all()
@@ -132,7 +132,7 @@ def test_ctrl_c_keeps_the_log_and_holds():
     targets = ramp()
     robot, kept = FakeRobot(targets.command[0], 4.0, KeyboardInterrupt()), []
     with pytest.raises(KeyboardInterrupt):
-        drive(robot, ROBOT, targets, shipped(DriveSettings, "excite", "drive"), kept.append)
+        drive(robot, ROBOT, targets, of_excite(DriveSettings, "drive"), kept.append)
     (log,) = kept
     assert 2.0 < log.duration < 4.0
     np.testing.assert_array_equal(robot.sent[-1], robot.position)
@@ -142,7 +142,7 @@ def test_another_robot_is_not_driven():
     robot = FakeRobot(ramp().command[0])
     robot.joints = tuple(reversed(ROBOT.commands))
     with pytest.raises(UserError, match="the robot has the joints"):
-        drive(robot, ROBOT, ramp(), shipped(DriveSettings, "excite", "drive"), print)
+        drive(robot, ROBOT, ramp(), of_excite(DriveSettings, "drive"), print)
     assert len(robot.sent) == 1
 
 

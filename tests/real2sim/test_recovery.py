@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dexsim import settings
 from dexsim.robots import RobotSpec, constants
 from real2sim.autotune import Real2SimSettings
 from real2sim.logs.joint_log import JointLog
 from real2sim.recovery import Recovered, recover, simulate, summary
 from real2sim.results.judgement import Judged
 from real2sim.search.base import SearchSettings
-from real2sim.shipped import shipped
 from real2sim.simulated_robot import SimulatedRobotSettings
 from tests.real2sim.replayed import JOINTS, ROBOT, make_log
 
@@ -36,7 +36,7 @@ def test_a_simulated_robot_follows_the_commands_of_a_log():
 
 def test_constants_of_a_simulated_robot_are_recovered():
     stages = [SearchSettings("gauss_newton", 6), SearchSettings("gauss_newton", 2, timestep=0.005)]
-    space = shipped(Real2SimSettings, "real2sim/default").space
+    space = settings.load(Real2SimSettings, "real2sim/default").space
     recovered, _ = recover(
         ROBOT, make_log(ROBOT), SimulatedRobotSettings(3, backlash=0.0), Real2SimSettings(space, stages)
     )

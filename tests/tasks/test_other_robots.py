@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +24,13 @@ from dexsim.robots.tuned import write_tuned
 from dexsim.runs import RunFolder
 from tasks.banks import load_bank
 from tasks.verbs import evaluate, train
-from tests.fakes import ppo_section, verb_config
+from tests.fakes import ppo_section, run_verb
 
 ROBOT = load("gr1t2")
 TASKS = ("box_lift", "grasp_and_reach", "bimanual_handover")
 SMALL = {"units": [32], "mini_epochs": 1}
 RL = ppo_section(actor=SMALL, critic=SMALL, horizon=8)
 EPOCH = 4 * 8  # steps of four environments
-
-
-def run_verb(verb: Any, root: Path, given: Sequence[str] = (), **config: Any) -> RunFolder:
-    config = verb_config(verb.__name__.rpartition(".")[2], **config)
-    with RunFolder.create("verb", "test", config, root) as run:
-        run.given = set(given)
-        verb.main(config, run)
-    return run
 
 
 def training(robot: dict[str, Any], task: dict[str, Any], **more: Any) -> dict[str, Any]:

@@ -23,10 +23,10 @@ from real2sim.excitation.signals import (
     make_excitation,
 )
 from real2sim.excitation.targets import Targets, load_targets, save_targets
-from real2sim.shipped import shipped
+from tests.real2sim.logged import of_excite
 
 ROBOT = load("gr1t2")
-SHORT = shipped(ExcitationSettings, "excite", "excitation", duration_s=24.0)
+SHORT = of_excite(ExcitationSettings, "excitation", duration_s=24.0)
 FINGERS = ("index", "middle", "ring", "pinky")
 
 

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import logging
 import signal
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -25,7 +24,7 @@ from dexsim.rl.agent import PpoAgent
 from dexsim.runs import RunFolder
 from tasks.registry import EnvSettings
 from tasks.verbs import evaluate, report, train
-from tests.fakes import PointEnv, ppo_section, verb_config
+from tests.fakes import PointEnv, ppo_section, run_verb
 
 SMALL = {"units": [32], "mini_epochs": 2}
 SECTIONS = {"task": {"name": "point"}, "robot": {"name": "xyz"}, "backend": {}, "randomization": {}, "control": {}}
@@ -52,14 +51,6 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr(EnvSettings, "make", make)
     return calls
-
-
-def run_verb(verb: Any, root: Path, given: Sequence[str] = (), **config: Any) -> RunFolder:
-    config = verb_config(verb.__name__.rpartition(".")[2], **config)
-    with RunFolder.create("verb", "test", config, root) as run:
-        run.given = set(given)
-        verb.main(config, run)
-    return run
 
 
 def results(run: RunFolder) -> dict[str, Any]:
