@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from dexsim.errors import UserError, one_line
 from dexsim.files import atomic_write
 from dexsim.launch.verb import Invocation
+from dexsim.report import terminal
 from dexsim.runs import read_results
 
 JOBS = "jobs"
@@ -72,16 +73,17 @@ def run_job(config: DictConfig) -> float | None:
     hydra = HydraConfig.get()
     os.chdir(hydra.runtime.cwd)  # paths are relative to where the sweep was started, on any machine
     logging.basicConfig(format="%(message)s")
-    logging.getLogger().setLevel(logging.INFO)
+    logging.getLogger().setLevel(logging.DEBUG if hydra.verbose is True else logging.INFO)
     job, sweep = Job(hydra.job.num, list(hydra.overrides.task)), Path(hydra.sweep.dir)
     optimizes = not str(hydra.sweeper["_target_"]).endswith(".BasicSweeper")
     job.write(sweep)
     try:
-        return _run(str(hydra.job.config_name), config, job, optimizes)
+        with terminal.tolerant():
+            return _run(str(hydra.job.config_name), config, job, optimizes)
     except KeyboardInterrupt:
         job.status, job.error = "interrupted", "interrupted"
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         job.status, job.mistake = "failed", isinstance(error, UserError)
         job.error = one_line(error) if job.mistake else f"{type(error).__name__}: {one_line(error)}"
         if optimizes:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dexsim.files import atomic_write
-from dexsim.launch.compose import key_of
+from dexsim.launch.overrides import key_of, value_of
 from dexsim.launch.job import Job
 from dexsim.runs import read_results
 
@@ -81,7 +81,7 @@ def _table(jobs: Sequence[Job], names: Sequence[str], rows: Sequence[Sequence[st
 
 def _row(job: Job) -> Row:
     row: Row = {"job": job.number, "status": job.status, "folder": job.folder, "error": job.error}
-    row |= {f"config.{key_of(override)}": override.partition("=")[2] for override in job.overrides}
+    row |= {f"config.{key_of(override)}": value_of(override) for override in job.overrides}
     for name, metric in _results(job).items():
         row[name] = metric["value"]
         if metric["n"] is not None:

@@ -1,8 +1,9 @@
-"""One verb with one config: found by its entry point, run in a run folder of its own."""
+"""One verb with one config: found by its entry point, checked, run in a run folder of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -12,9 +13,9 @@ from omegaconf import DictConfig
 
 from dexsim import settings
 from dexsim.errors import unknown
-from dexsim.launch.compose import key_of
-from dexsim.registration import entry_points, source
-from dexsim.runs import RunFolder, find_complete
+from dexsim.launch.overrides import key_of
+from dexsim.registration import entry_points, load, source
+from dexsim.runs import RunFolder, find_complete, require_name
 
 _GROUP = "dexsim.verbs"
 
@@ -51,12 +52,26 @@ class Invocation:
         name, runs_dir = str(values.pop("name", verb)), str(values.pop("runs_dir", "runs"))
         return cls(verb, name, runs_dir, values.pop("objective", None), values, tuple(overrides))
 
+    def check(self) -> None:
+        """Lets the verb look at what it is given, without running: by the function `check` beside its `main`, if any.
+
+        Raises:
+            UserError: For what can be known to be wrong by now.
+        """
+        require_name(self.name)
+        point = verbs()[self.verb]
+        self._main()
+        check = getattr(sys.modules.get(point.module), "check", None)
+        if check is not None:
+            check(DictConfig(self.config), self.overrides)
+
     def find_complete(self) -> Path | None:
         """Returns the folder of an earlier run that did just this, to its end; None where there is none."""
         return find_complete(self.verb, self.name, self.config, self.runs_dir)
 
     def make_folder(self) -> RunFolder:
         """Makes the run folder."""
+        self._main()  # a verb that cannot be imported leaves none
         config = {"name": self.name, "runs_dir": self.runs_dir, **self.config}
         return RunFolder.create(self.verb, self.name, config, self.runs_dir, self.overrides)
 
@@ -64,7 +79,7 @@ class Invocation:
         """Runs the verb in a run folder, whose path is the last line that it prints."""
         try:
             with folder:
-                verbs()[self.verb].load()(DictConfig(self.config), folder)
+                self._main()(DictConfig(self.config), folder)
         finally:
             if folder.path.exists():
                 print(folder.path, flush=True)
@@ -87,3 +102,6 @@ class Invocation:
             known = [name for name, metric in results.items() if metric["value"] is not None]
             raise unknown(f"objective = {self.objective!r}: no metric that this run has", self.objective, known)
         return None
+
+    def _main(self) -> Callable[[DictConfig, RunFolder], None]:
+        return load(verbs()[self.verb])
