@@ -72,7 +72,7 @@ class BimanualHandoverSettings(TabletopSettings):
     alpha: float
     beta: float
     middle_distance: float
-    bank: str
+    bank: str | dict[str, Any]
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -57,7 +57,7 @@ class GraspAndReachSettings(TabletopSettings):
     goal_y: tuple[float, float]
     goal_height: tuple[float, float]
     beta: float
-    bank: str
+    bank: str | dict[str, Any]
 
     def __post_init__(self) -> None:
         super().__post_init__()

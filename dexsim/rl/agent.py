@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import random
 import signal
 import threading
@@ -21,11 +22,21 @@ from rl_games.common.tr_helpers import DefaultRewardsShaper
 
 from dexsim.env.contract import LearnerEnv
 from dexsim.errors import require
-from dexsim.files import remove_stale
-from dexsim.rl.checkpoint import Checkpoint, CheckpointFolder, random_state, set_random_state
+from dexsim.rl.checkpoint import (
+    Checkpoint,
+    CheckpointFolder,
+    best_part,
+    blamed,
+    check_complete,
+    is_best,
+    random_state,
+    set_random_state,
+)
 from dexsim.rl.observer import TrainingObserver
 from dexsim.rl.ppo import PpoSettings, rl_games_params
 from dexsim.rl.vecenv import VecEnv
+
+logger = logging.getLogger(__name__)
 
 LEAST_RATE = 0.01  # of the initial learning rate, where the linear schedule ends
 
@@ -115,6 +126,7 @@ class PpoAgent(A2CAgent):
         self._checkpoints = CheckpointFolder(run_dir)
         self._save_seconds = save_seconds
         self._resumed: dict[str, Any] | None = None
+        self._best: dict[str, Any] | None = None  # `best_part` of the best state so far
         with contextlib.redirect_stdout(io.StringIO()):  # rl-games prints its layers
             super().__init__("run", params)
         self._mirrors = env.mirrors() if settings.symmetry else None
@@ -158,7 +170,7 @@ class PpoAgent(A2CAgent):
 
     def _start(self) -> None:
         self.init_tensors()
-        if self._resumed is None:
+        if self._resumed is None or "rollout" not in self._resumed:
             self.obs = self.env_reset()
             return
         rollout = self._resumed["rollout"]
@@ -196,13 +208,27 @@ class PpoAgent(A2CAgent):
 
     def save_checkpoint(self) -> None:
         """Write the last checkpoint, which is also the best one if the policy has become better since."""
-        best = self.algo_observer.improved()
-        self._checkpoints.save(self.get_full_state_weights(), best)
+        improved = self.algo_observer.improved()
+        state = self.get_full_state_weights()
+        if improved:
+            self._best = best_part(state)
+        self._checkpoints.save(state, self._best)
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Continue a run as if it had never been stopped."""
-        self.set_full_state_weights(checkpoint.state)
-        remove_stale(checkpoint.path.parent)
+        """Continue a run as if it had never been stopped.
+
+        From a `best.pt`, which does not hold them, the environments start anew.
+
+        Raises:
+            UserError: Something that this version needs is not in it, or does not fit.
+        """
+        expected = {"env_state": self.vec_env.get_env_state(), "observer": self.algo_observer.get_state()}
+        check_complete(checkpoint, expected)
+        with blamed(checkpoint, "gone on with"):
+            self.set_full_state_weights(checkpoint.state)
+        if is_best(checkpoint):
+            logger.warning("%s holds no state of the environments: they start anew", checkpoint.path)
+        self._best = best_part(checkpoint.state) if is_best(checkpoint) else checkpoint.state.get("best")
         self.algo_observer.continue_curve(checkpoint.path.parent.parent, checkpoint.frame)
 
     def get_full_state_weights(self) -> dict[str, Any]:
