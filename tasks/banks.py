@@ -114,11 +114,12 @@ def load_bank(bank: BankName, robot: RobotSpec, task: str) -> Bank:
             version, made_for, table = header["version"], header.get("task"), header["robot"]
             arrays = {field: torch.from_numpy(stored[field]) for field in FIELDS if version == BANK_VERSION}
     except Exception as error:  # numpy and zipfile raise whatever the broken bytes lead them to
-        raise UserError(f"{what}: not a bank of initial states ({one_line(error) or type(error).__name__})") from None
+        problem = one_line(error) or type(error).__name__
+        raise UserError(f"{what}: {Path(name).name} is not a bank of initial states ({problem})") from None
     if version != BANK_VERSION:
-        raise UserError(f"{what}: has version {version}; allowed: {BANK_VERSION}")
+        raise UserError(f"{what}: {Path(name).name} has version {version}; allowed: {BANK_VERSION}")
     if made_for != task:
-        raise UserError(f"{what}: was made for task {made_for!r}, not {task!r}")
+        raise UserError(f"{what}: {Path(name).name} was made for task {made_for!r}, not {task!r}")
     robot.check_table(table, f"bank {Path(name).name}")
     read = Bank(**arrays)
     _check(read, robot, what)

@@ -22,6 +22,7 @@ from rl_games.common.tr_helpers import DefaultRewardsShaper
 
 from dexsim.env.contract import LearnerEnv
 from dexsim.errors import require
+from dexsim.files import remove_stale
 from dexsim.rl.checkpoint import (
     Checkpoint,
     CheckpointFolder,
@@ -226,6 +227,7 @@ class PpoAgent(A2CAgent):
         check_complete(checkpoint, expected)
         with blamed(checkpoint, "gone on with"):
             self.set_full_state_weights(checkpoint.state)
+        remove_stale(checkpoint.path.parent)
         if is_best(checkpoint):
             logger.warning("%s holds no state of the environments: they start anew", checkpoint.path)
         self._best = best_part(checkpoint.state) if is_best(checkpoint) else checkpoint.state.get("best")

@@ -22,7 +22,7 @@ import torch
 
 import dexsim
 from dexsim.errors import UserError, one_line
-from dexsim.files import atomic_path, atomic_write, remove_stale
+from dexsim.files import atomic_path, atomic_write
 from dexsim.robots.tables import check_same
 from dexsim.runs import find_run
 
@@ -101,8 +101,8 @@ def load(path: str | Path) -> Checkpoint:
             logger.info("the newest run in %s: %s", file, run.name)
         file = run / FOLDER / LAST
     if not file.is_file():
-        what = f"it has no {FOLDER}/{LAST}, nor has a run in it" if file.is_dir() else "there is no such file"
-        raise UserError(f"no checkpoint {path}: {what}")
+        wanted = f"{file / FOLDER / LAST}, nor one of a run in it" if file.is_dir() else file
+        raise UserError(f"no checkpoint {path}: there is no file {wanted}")
     try:
         with _numpy_allowed():
             state = torch.load(file, map_location="cpu", weights_only=True)
@@ -224,7 +224,6 @@ class CheckpointFolder:
         Raises:
             OSError: The disk is full. What was there is still whole.
         """
-        remove_stale(self.path)
         whole = _packed({**state, "format": FORMAT, "best": best})
         if self.last.exists():
             _copy(self.last, self.path / PREVIOUS)

@@ -50,6 +50,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         return PointEnv(num_envs, seed, joints)
 
     monkeypatch.setattr(EnvSettings, "make", make)
+    monkeypatch.setattr(EnvSettings, "with_content", lambda chosen: chosen)  # points are no task that is installed
     return calls
 
 
@@ -131,6 +132,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path, values: dict[str, Any], messag
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(EnvSettings, "make", lambda _, num_envs, seed, **__: PointEnv(num_envs, seed))
+        patch.setattr(EnvSettings, "with_content", lambda chosen: chosen)
         config = {**CONFIG, "control": {"policy_hz": 10.0}, "randomization": {"noise": 0.1, "lag": 0.2}}
         return run_verb(train, tmp_path_factory.mktemp("trained"), **config).path
 
