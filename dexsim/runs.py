@@ -207,9 +207,13 @@ def shortened(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: shortened(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        long = len(value) > _LONGEST_LIST
-        return f"({len(value)} values)" if long else [shortened(item) for item in value]
+        count = _count(value)
+        return f"({count} values)" if count > _LONGEST_LIST else [shortened(item) for item in value]
     return value
+
+
+def _count(value: Any) -> int:
+    return sum(map(_count, value)) if isinstance(value, (list, tuple)) else 1
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from dexsim import settings
 from dexsim.errors import unknown
@@ -66,7 +66,7 @@ class EnvSettings:
     randomization: dict[str, Any]
     control: dict[str, Any]
 
-    def with_content(self) -> EnvSettings:
+    def with_content(self) -> Self:
         """The same with the content of the files that it names, whatever becomes of them.
 
         Raises:

@@ -21,8 +21,8 @@ from rl_games.algos_torch.torch_ext import mean_list
 from rl_games.common.tr_helpers import DefaultRewardsShaper
 
 from dexsim.env.contract import LearnerEnv
-from dexsim.errors import require
-from dexsim.files import remove_stale
+from dexsim.errors import UserError, require
+from dexsim.files import made_up_for, remove_stale
 from dexsim.rl.checkpoint import (
     Checkpoint,
     CheckpointFolder,
@@ -126,6 +126,7 @@ class PpoAgent(A2CAgent):
         self._identity = dict(identity)
         self._checkpoints = CheckpointFolder(run_dir)
         self._save_seconds = save_seconds
+        self._saved_frame: int | None = None
         self._resumed: dict[str, Any] | None = None
         self._best: dict[str, Any] | None = None  # `best_part` of the best state so far
         with contextlib.redirect_stdout(io.StringIO()):  # rl-games prints its layers
@@ -154,6 +155,9 @@ class PpoAgent(A2CAgent):
 
         Returns:
             Whether training was interrupted.
+
+        Raises:
+            UserError: The checkpoint at the end could not be written; it says which one is whole.
         """
         self._start()
         clock = _Clock(self.seconds)
@@ -164,9 +168,10 @@ class PpoAgent(A2CAgent):
                 self.seconds = clock()
                 self.algo_observer.after_print_stats(self.frame, self.epoch_num, self.seconds)
                 if self.seconds - saved >= self._save_seconds:
-                    self.save_checkpoint()
+                    with made_up_for(f"the checkpoint of step {self.frame}"):
+                        self.save_checkpoint()
                     saved = clock()
-            self.save_checkpoint()
+            self._save_last()
         return interrupted.is_set()
 
     def _start(self) -> None:
@@ -207,13 +212,31 @@ class PpoAgent(A2CAgent):
 
     # ------------------------------------------------------------------ checkpoints
 
+    def _save_last(self) -> None:
+        if self._saved_frame == self.frame:
+            return
+        try:
+            self.save_checkpoint()
+        except OSError as error:
+            frame = self._saved_frame
+            whole = "there is no earlier one" if frame is None else f"the one of step {frame} is whole"
+            raise UserError(
+                f"{self.last_checkpoint}: the checkpoint of step {self.frame} could not be written "
+                f"({error.strerror or error}); {whole}"
+            ) from None
+
     def save_checkpoint(self) -> None:
-        """Write the last checkpoint, which is also the best one if the policy has become better since."""
+        """Write the last checkpoint, which is also the best one if the policy has become better since.
+
+        Raises:
+            OSError: The disk is full; the checkpoint before is whole.
+        """
         improved = self.algo_observer.improved()
         state = self.get_full_state_weights()
         if improved:
             self._best = best_part(state)
         self._checkpoints.save(state, self._best)
+        self._saved_frame = self.frame
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Continue a run as if it had never been stopped.
