@@ -10,6 +10,7 @@ import base64
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,6 +110,8 @@ def load_bank(bank: BankName, robot: RobotSpec, task: str) -> Bank:
     name, data = _unpacked(bank) if isinstance(bank, Mapping) else (bank, _read(bank, robot.name))
     what = f"task.bank = {name!r}"
     try:
+        if not zipfile.is_zipfile(io.BytesIO(data)):
+            raise ValueError("no zip archive")  # of which numpy would say that it is a pickle
         with np.load(io.BytesIO(data)) as stored:
             header = json.loads(str(stored["header"]))
             version, made_for, table = header["version"], header.get("task"), header["robot"]
