@@ -21,7 +21,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from dexsim import __version__
-from dexsim.errors import UserError, require
+from dexsim.errors import UserError, parsing, require
 from dexsim.files import atomic_write
 from dexsim.paths import assets_dir
 
@@ -217,9 +217,23 @@ def _count(value: Any) -> int:
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:
-    """Returns the metrics in the `result.json` of a run folder; none where it has none."""
+    """Returns the metrics in the `result.json` of a run folder; none where it has none.
+
+    Raises:
+        UserError: The file was damaged.
+    """
     file = folder / _RESULT
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    with parsing(file, "the results of a run"):
+        results = json.loads(file.read_text(encoding="utf-8"))
+        for name, metric in results.items():
+            value, (low, high) = metric["value"], metric["interval"] or (0.0, 1.0)
+            if not all(
+                number is None or isinstance(number, (int, float)) for number in (value, low, high, metric["n"])
+            ):
+                raise UserError(f"{file}: {name} = {metric!r}: must have numbers")
+    return results
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:

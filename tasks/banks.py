@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from dexsim.control.symmetry import QUATERNION, VECTOR, Mirror, mirror_commands
-from dexsim.errors import UserError, one_line, require
+from dexsim.errors import UserError, one_line, parsing, require
 from dexsim.files import atomic_path
 from dexsim.paths import assets_dir
 from dexsim.robots import RobotSpec
@@ -108,25 +108,29 @@ def load_bank(bank: BankName, robot: RobotSpec, task: str) -> Bank:
         UserError: no such bank, not a bank, of another version, or made for another task or robot.
     """
     name, data = _unpacked(bank) if isinstance(bank, Mapping) else (bank, _read(bank, robot.name))
-    what = f"task.bank = {name!r}"
-    try:
+    what = f"task.bank = {name!r}: {Path(name).name}"
+    with parsing(f"task.bank = {name!r}", "a bank of initial states"):
         if not zipfile.is_zipfile(io.BytesIO(data)):
             raise ValueError("no zip archive")  # of which numpy would say that it is a pickle
         with np.load(io.BytesIO(data)) as stored:
             header = json.loads(str(stored["header"]))
             version, made_for, table = header["version"], header.get("task"), header["robot"]
-            arrays = {field: torch.from_numpy(stored[field]) for field in FIELDS if version == BANK_VERSION}
-    except Exception as error:  # numpy and zipfile raise whatever the broken bytes lead them to
-        problem = one_line(error) or type(error).__name__
-        raise UserError(f"{what}: {Path(name).name} is not a bank of initial states ({problem})") from None
+            arrays = {field: _tensor(field, stored[field]) for field in FIELDS if version == BANK_VERSION}
     if version != BANK_VERSION:
-        raise UserError(f"{what}: {Path(name).name} has version {version}; allowed: {BANK_VERSION}")
+        raise UserError(f"{what} has version {version}; allowed: {BANK_VERSION}")
     if made_for != task:
-        raise UserError(f"{what}: {Path(name).name} was made for task {made_for!r}, not {task!r}")
+        raise UserError(f"{what} was made for task {made_for!r}, not {task!r}")
     robot.check_table(table, f"bank {Path(name).name}")
     read = Bank(**arrays)
     _check(read, robot, what)
     return read if table == robot.table() else _fitted(read, robot, table)
+
+
+def _tensor(field: str, values: np.ndarray) -> Tensor:
+    """Numbers of a field with at least one axis, as a bank has them."""
+    if values.ndim == 0 or values.dtype.kind not in "fiu":
+        raise UserError(f"task.bank: {field} is an array of {values.dtype} with {values.ndim} axes: must be numbers")
+    return torch.from_numpy(values.astype(np.int64 if field == "stage" else np.float64))
 
 
 def _read(name: str, robot: str = "") -> bytes:

@@ -13,6 +13,7 @@ differs from the robot's own. Other keys are for people.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def _merge(robot: RobotSpec, name: str, table: Any) -> np.ndarray:
     for label, value in table.items():
         if label not in known:
             raise unknown(f"robot.tuned: {name} has no value for {label!r}", label, known)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < math.inf:
             raise UserError(f"robot.tuned: {name} of {label} = {value!r}: must be a number")
         merged[name][known.index(label)] = float(value)
     return merged[name]
