@@ -169,7 +169,11 @@ def test_what_is_damaged_is_read_or_refused_in_one_line(name: str) -> None:
     reader = READERS[name]
 
     @settings(
-        max_examples=reader.tries, deadline=None, derandomize=True, database=None, suppress_health_check=HealthCheck
+        max_examples=reader.tries,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
     )
     @given(st.integers(0, 2**32))
     def hold(seed: int) -> None:
