@@ -32,7 +32,8 @@ class Format:
 
 def _numpy_file(tree: dict[str, Any]) -> bytes:
     file = io.BytesIO()
-    np.savez(file, **{str(key): np.asarray(value) for key, value in tree.items()})
+    arrays: dict[str, Any] = {str(key): np.asarray(value) for key, value in tree.items()}
+    np.savez(file, **arrays)
     return file.getvalue()
 
 

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
@@ -16,6 +17,7 @@ from typing import Any, Literal, Protocol
 import torch
 from rl_games.common.algo_observer import AlgoObserver
 
+from dexsim.errors import UserError, one_line
 from dexsim.files import atomic_write, made_up_for
 from dexsim.report.progress import ProgressLine, minutes
 from dexsim.rl.evaluation import EPISODE
@@ -210,8 +212,11 @@ def wandb_run(
 
     Args:
         mode: `online`, `offline` (files in the run folder, which `wandb sync` uploads) or `disabled`.
-        run_dir: Folder of the run; it names the wandb run.
+        run_dir: Folder of the run; it names the wandb run, unless wandb's own variables do (`WANDB_PROJECT`, ...).
         config: Resolved config of the run.
+
+    Raises:
+        UserError: wandb refuses: nobody is logged in, or its server cannot be reached.
     """
     if mode == "disabled":
         yield None
@@ -219,8 +224,12 @@ def wandb_run(
     import wandb
 
     quiet = wandb.Settings(silent=mode == "offline", console="off")
-    name = f"{run_dir.parent.name}/{run_dir.name}"
-    run = wandb.init(project="dexsim", name=name, dir=str(run_dir), mode=mode, config=dict(config), settings=quiet)
+    project = os.environ.get("WANDB_PROJECT", "dexsim")
+    name = os.environ.get("WANDB_NAME", f"{run_dir.parent.name}/{run_dir.name}")
+    try:
+        run = wandb.init(project=project, name=name, dir=str(run_dir), mode=mode, config=dict(config), settings=quiet)
+    except wandb.errors.Error as error:
+        raise UserError(f"wandb = {mode!r}: {one_line(error)}; wandb=offline needs no account") from None
     try:
         yield run
     except BaseException:  # not the run's own context manager, which prints a traceback

@@ -14,6 +14,7 @@ from unittest import mock
 import pyarrow.parquet
 import pytest
 import torch
+import wandb
 
 from dexsim import cli, settings
 from dexsim.control.actions import ControlSettings
@@ -91,6 +92,24 @@ def test_tracking_ends_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         run_verb(train, tmp_path, **{**CONFIG, "wandb": "offline"})
     assert tracked.log.called is not breaks
     assert tracked.finish.call_args_list == [mock.call(exit_code=1) if breaks else mock.call()]
+
+
+def test_the_variables_of_wandb_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = mock.Mock()
+    monkeypatch.setattr("wandb.init", start)
+    assert settings.plain(cli.compose("train"))["wandb"] == "offline"
+    for name, value in {"MODE": "online", "PROJECT": "mine", "NAME": "first"}.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    assert settings.plain(cli.compose("train"))["wandb"] == "online"
+    run_verb(train, tmp_path, **{**CONFIG, "wandb": "online"})
+    assert {key: start.call_args.kwargs[key] for key in ("mode", "project", "name")} == {
+        "mode": "online",
+        "project": "mine",
+        "name": "first",
+    }
+    start.side_effect = wandb.errors.UsageError("No API key configured.")
+    with pytest.raises(UserError, match=r"wandb = 'online': No API key configured\.; wandb=offline needs no account"):
+        run_verb(train, tmp_path, **{**CONFIG, "wandb": "online"})
 
 
 def test_ctrl_c_says_how_to_go_on(
