@@ -15,7 +15,7 @@ from dexsim import settings
 from dexsim.errors import unknown
 from dexsim.launch.overrides import key_of
 from dexsim.registration import entry_points, load, source
-from dexsim.runs import RunFolder, find_complete, require_name
+from dexsim.runs import RunFolder, find_complete, require_name, series_of
 
 _GROUP = "dexsim.verbs"
 
@@ -49,8 +49,12 @@ class Invocation:
     def of(cls, verb: str, config: DictConfig, overrides: Sequence[str]) -> Invocation:
         """Resolves a composed config and takes out of it what the command line reads."""
         values = settings.plain(config)
-        name, runs_dir = str(values.pop("name", verb)), str(values.pop("runs_dir", "runs"))
-        return cls(verb, name, runs_dir, values.pop("objective", None), values, tuple(overrides))
+        place = {"name": str(values.pop("name", verb)), "runs_dir": str(values.pop("runs_dir", "runs"))}
+        if values.get("resume") is not None:
+            given = set(map(key_of, overrides))
+            resumed = _place_of(verb, str(values["resume"]))
+            place |= {key: value for key, value in resumed.items() if key not in given}
+        return cls(verb, **place, objective=values.pop("objective", None), config=values, overrides=tuple(overrides))
 
     def check(self) -> None:
         """Lets the verb look at what it is given, without running: by the function `check` beside its `main`, if any.
@@ -59,9 +63,7 @@ class Invocation:
             UserError: For what can be known to be wrong by now.
         """
         require_name(self.name)
-        point = verbs()[self.verb]
-        self._main()
-        check = getattr(sys.modules.get(point.module), "check", None)
+        check = _beside_main(self.verb, "check")
         if check is not None:
             check(DictConfig(self.config), self.overrides)
 
@@ -105,3 +107,24 @@ class Invocation:
 
     def _main(self) -> Callable[[DictConfig, RunFolder], None]:
         return load(verbs()[self.verb])
+
+
+def _place_of(verb: str, resume: str) -> dict[str, str]:
+    """Returns `name` and `runs_dir` of a run that is gone on with, as far as they are known.
+
+    Its place tells, so that the next one finds what this one adds. Of a file that was moved elsewhere the verb's module
+    may know the name, if it has a function `resumed_name`.
+    """
+    series = series_of(resume, verb)
+    if series is not None:
+        return {"runs_dir": str(series[0]), "name": series[1]}
+    tell = _beside_main(verb, "resumed_name")
+    name = None if tell is None else tell(resume)
+    return {} if name is None else {"name": name}
+
+
+def _beside_main(verb: str, function: str) -> Callable[..., Any] | None:
+    """Returns a function that the module of a verb may have beside its `main`."""
+    point = verbs()[verb]
+    load(point)
+    return getattr(sys.modules.get(point.module), function, None)
