@@ -1,9 +1,10 @@
 """The command line: `dexsim <verb> key=value ...`.
 
 A verb is a function `main(config, run)` behind an entry point of the group `dexsim.verbs`; a function
-`check(config, overrides)` beside it refuses, without running, what can be known to be wrong. Its config is `<verb>.yaml`
-in `paths.cfg_dir()`, composed by Hydra; its help is the docstring of its module. The keys `name`, `runs_dir` and
-`objective` are read by the command line; every other key is the verb's to read. With `-m` Hydra runs a sweep of jobs.
+`check(config, overrides)` beside it refuses, without running, what can be known to be wrong. Its config is
+`<verb>.yaml` in `paths.cfg_dir()`, composed by Hydra; its help is the docstring of its module. The keys `name`,
+`runs_dir` and `objective` are read by the command line; every other key is the verb's to read. With `-m` Hydra runs a
+sweep of jobs, each of which is checked before the first runs.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from dexsim import __version__
 from dexsim.errors import UserError, unknown
 from dexsim.launch import arguments
 from dexsim.launch.compose import compose, options, read_all, show
+from dexsim.launch.search_path import current_folder_last
 from dexsim.launch.verb import Invocation, verbs
 from dexsim.registration import source
 from dexsim.report import terminal
-from dexsim.launch.search_path import current_folder_last
 
 __all__ = ["compose", "main", "run", "verbs"]
 
@@ -33,8 +34,8 @@ __all__ = ["compose", "main", "run", "verbs"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit status.
 
-    It is 0, 2 for a user's mistake, 130 for Ctrl-C; for a sweep 1 where a job failed for any other reason. A reader of
-    its output that goes away changes nothing; where the output cannot be written for another reason it is 1 instead of 0.
+    It is 0, 2 for a user's mistake, 130 for Ctrl-C; for a sweep 1 where a job failed for any other reason. It is the
+    same where the reader of a pipe goes away. Where output is lost for another reason it is 1 instead of 0.
     """
     if argv is None:
         terminal.open_closed()
@@ -71,8 +72,8 @@ def _status(argv: list[str]) -> int:
     except UserError as error:
         problem = str(error)
     except UnicodeEncodeError as error:  # a file's name, mostly
-        characters = str(error.object)[error.start : error.end]
-        problem = f"a file or folder with {characters!r} in its name: the locale has only {error.encoding}; try PYTHONUTF8=1"
+        character = str(error.object)[error.start]
+        problem = f"cannot use {character!r} in the name of a file: the locale is {error.encoding}; set PYTHONUTF8=1"
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -128,7 +129,8 @@ def _verb_help(point: metadata.EntryPoint, overrides: Sequence[str], folder: str
     keys = OmegaConf.to_yaml(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
     return "\n".join(
         [
-            f"usage: dexsim {point.name} [key=value ...] [-m] [--cfg job] [--config-dir <folder>]\n\n{_docstring(point)}",
+            f"usage: dexsim {point.name} [key=value ...] [-m] [--cfg job] [--config-dir <folder>]\n",
+            _docstring(point),
             *(["\ngroups, the option chosen and [all]:", *groups] if groups else []),
             f"\nkeys and their values:\n\n{keys.rstrip()}",
         ]

@@ -143,12 +143,12 @@ def own_hydra(folder: str | None = None) -> Iterator[ConfigLoaderImpl]:
         raise UserError(f"--config-dir {folder}: no such folder")
     with _lock:
         Plugins.instance()  # puts their options into the store of everyone
+        everyones = ConfigStore.instance().repo
         outside, resolvers = Singleton._instances, dict(BaseContainer._resolvers)
         replaced = (ConfigStore, GlobalHydra, HydraConfig, JobRuntime, version.VersionBase)
         inside = {kind: instance for kind, instance in outside.items() if kind not in replaced}
         Singleton._instances = inside
-        shared = ConfigStore.instance(), outside[ConfigStore]
-        shared[0].repo = {name: node for name, node in shared[1].repo.items() if name in ("hydra", _EMPTY)}
+        ConfigStore.instance().repo = {name: node for name, node in everyones.items() if name in ("hydra", _EMPTY)}
         version.setbase("1.3")
         setup_globals()
     try:

@@ -108,7 +108,7 @@ def _contiguous(jobs: Mapping[int, Overrides]) -> Iterator[tuple[int, list[Overr
 def _waiting_for_all(launcher: Launcher, problems: list[Exception | None]) -> Iterator[None]:
     """Lets the launchers of Ray and submitit wait for the jobs that follow one that was killed.
 
-    They ask for one job after the other, and an error ends that: here it goes into `problems`, which gets an item a job.
+    They ask for one job after the other, and an error ends that: here it goes into `problems`, an item for each job.
     """
     package = type(launcher).__module__.split(".")[1]
     if package not in _WAITS:

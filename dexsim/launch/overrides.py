@@ -1,7 +1,7 @@
 """`key=value`: what a user may write, in Hydra's grammar, and what is printed to be pasted into a shell.
 
-Hydra's grammar knows few characters outside quotes: no umlaut, `=`, `#`, `~` or bracket. A value that it cannot read can
-only be meant as text, so that is how it is taken: `checkpoint=läufe (1)` needs no quotes but the shell's own.
+Hydra's grammar knows few characters outside quotes: no umlaut, `=`, `#`, `~` or bracket. A value that it cannot read
+can only be meant as text, so that is how it is taken: `checkpoint=läufe (1)` needs no quotes but the shell's own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from dexsim.errors import UserError, one_line

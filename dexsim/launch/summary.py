@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dexsim.files import atomic_write
-from dexsim.launch.overrides import key_of, value_of
 from dexsim.launch.job import Job
+from dexsim.launch.overrides import key_of, value_of
+from dexsim.report import terminal
 from dexsim.runs import read_results
 
 if TYPE_CHECKING:
@@ -40,9 +41,7 @@ def print_table(jobs: Sequence[Job]) -> None:
 
     Beside the objective stand as many metrics as the terminal is wide enough for, 5 at most.
     """
-    from rich.console import Console
-
-    console = Console()
+    console = terminal.console()
     values = [_values(_results(job)) for job in jobs]
     for shown in range(_SHOWN, -1, -1) if jobs else ():
         names = ["job", "overrides", "status", *_main_metrics(jobs, values, shown)]

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 # Each job has a run folder of ours; Hydra's would stand beside it.
 _OURS = r"hydra\.(run|sweep|output_subdir|mode|job\.chdir)\b"
 _THEIRS = r"hydra([./](launcher|sweeper|callbacks)|/(job|hydra)_logging|\.(verbose|searchpath|job\.env_(set|copy)))\b"
+_EFFECTIVE = (
+    "hydra/launcher, hydra/sweeper, hydra/callbacks and their keys, hydra/job_logging, hydra/hydra_logging, "
+    "hydra.verbose, hydra.searchpath, hydra.job.env_set, hydra.job.env_copy"
+)
 
 
 def sweep(verb: str, overrides: Sequence[str], options: str | None = None) -> int:
@@ -57,9 +61,7 @@ def _refuse(overrides: Sequence[str]) -> None:
         if re.match(_OURS, key_of(override)):
             raise UserError(f"cannot use {override!r}: `name` and `runs_dir` say where a run's folder is")
         if is_hydras(override) and not re.match(_THEIRS, key_of(override)):
-            allowed = "hydra/launcher, hydra/sweeper, hydra/callbacks, hydra/job_logging, hydra/hydra_logging, their keys"
-            more = "hydra.verbose, hydra.searchpath, hydra.job.env_set, hydra.job.env_copy"
-            raise UserError(f"cannot use {override!r}: of Hydra's own settings these have an effect: {allowed}, {more}")
+            raise UserError(f"cannot use {override!r}: of Hydra's own settings only these have an effect: {_EFFECTIVE}")
 
 
 def _checked_jobs(verb: str, config: DictConfig, loader: ConfigLoaderImpl) -> list[list[str]] | None:

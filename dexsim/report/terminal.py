@@ -7,11 +7,14 @@ import errno
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class _Tolerant:
-    """Stands in for a stream of text: a character that it has not is written as `\\xf6`, and no write fails.
+    """Stands in for a stream of text: no write fails, and a character that it has not is written as its number.
 
     Attributes:
         error: Why writing failed, if it did; what came after that is lost.
@@ -65,6 +68,13 @@ class _Tolerant:
             pass
 
 
+def console() -> Console:
+    """Returns what prints tables: text in them is taken as it is, also `[can]` and `:cat:`."""
+    from rich.console import Console
+
+    return Console(markup=False, emoji=False)
+
+
 @contextlib.contextmanager
 def tolerant() -> Iterator[None]:
     """Lets nothing that is written to `sys.stdout` and `sys.stderr` raise, for as long as the block runs."""
@@ -83,14 +93,13 @@ def tolerant() -> Iterator[None]:
 
 def open_closed() -> None:
     """Opens standard streams that a process was started without: the next file would take the place of one."""
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
             nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
             os.set_inheritable(nowhere, True)
-            if getattr(sys, name) is None:
-                setattr(sys, name, open(number, mode, closefd=False))
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def finish() -> str | None:

@@ -7,13 +7,14 @@ vendor's client. An entry point names a function `(robot: RobotSpec, **settings)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
 
 from dexsim.errors import unknown
-from dexsim.registration import entry_points
+from dexsim.registration import entry_points, load
 from dexsim.robots import RobotSpec
 
 _GROUP = "dexsim.robot_interfaces"
@@ -83,7 +84,16 @@ def open_robot(name: str, robot: RobotSpec, **settings: Any) -> RobotInterface:
     Raises:
         UserError: for a name that none has, or settings that it does not take.
     """
+    return load(find_interface(name))(robot, **settings)
+
+
+def find_interface(name: str) -> EntryPoint:
+    """Return the entry point of an interface.
+
+    Raises:
+        UserError: for a name that none has.
+    """
     points = entry_points(_GROUP)
     if name not in points:
         raise unknown(f"interface = {name!r}: no robot interface of that name", name, points)
-    return points[name].load()(robot, **settings)
+    return points[name]

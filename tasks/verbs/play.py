@@ -22,6 +22,7 @@ from dexsim import settings
 from dexsim.drawing.live_view import LiveView
 from dexsim.drawing.scenery import find_folder
 from dexsim.errors import UserError, require
+from dexsim.launch.overrides import assign, command, key_of
 from dexsim.robots.spec import SIDES
 from dexsim.runs import RunFolder
 from tasks.recording.session import Session
@@ -63,9 +64,7 @@ class PlaySettings(EnvSettings):
 
 def main(config: Mapping[str, Any], run: RunFolder) -> None:
     """Serve the page until Ctrl-C."""
-    options = settings.build(PlaySettings, config)
-    viser = _viser()
-    _check_host(options.host)
+    options, viser = _read(config)
     env = replace(options, backend={**options.backend, "threads": 1}).make(num_envs=1, seed=options.seed)
     session = Session(env, run.path / "bank.npz")
     logging.getLogger("websockets").setLevel(logging.WARNING)
@@ -88,10 +87,24 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
         logger.info("%d states; use them with: %s", len(session), _usage(session, run.overrides))
 
 
+def check(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuse what cannot be recorded or served, as far as that shows before it starts."""
+    _read(config)[0].check()
+
+
+def _read(config: Mapping[str, Any]) -> tuple[PlaySettings, Any]:
+    """Return what to serve, and the page's server."""
+    options = settings.build(PlaySettings, config)
+    viser = _viser()
+    _check_host(options.host)
+    return options, viser
+
+
 def _usage(session: Session, overrides: Sequence[str]) -> str:
     """The command that trains on them: with what was given of the robot and the task."""
-    given = [text for text in overrides if text.startswith(("robot=", "task.")) and not text.startswith("task.bank=")]
-    return " ".join(["dexsim train", f"task={session.task.name}", *given, f"task.bank={session.path}"])
+    others = ("task", "task.bank")  # are in it anyway
+    given = [text for text in overrides if key_of(text) not in others and key_of(text).startswith(("robot", "task."))]
+    return command("train", assign("task", session.task.name), *given, assign("task.bank", session.path))
 
 
 class Page:
