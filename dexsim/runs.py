@@ -178,7 +178,8 @@ def find_run(path: str | Path, file: str) -> Path | None:
     silent = [run for run in runs if not times[run]]
     if len(runs) > 1 and silent:
         raise UserError(f"{folder}: which run is the newest is not known: no start in {silent[0] / _RUN}; name one")
-    return max(runs, key=lambda run: times[run], default=None)
+    # A copy started when its original did: of the two the one that was written to last.
+    return max(runs, key=lambda run: (times[run], (run / file).stat().st_mtime_ns), default=None)
 
 
 def series_of(path: str | Path, verb: str) -> tuple[Path, str] | None:
@@ -191,13 +192,14 @@ def series_of(path: str | Path, verb: str) -> tuple[Path, str] | None:
     Returns:
         None where no such run is found: it was moved, or never made here.
     """
-    place = Path(path).expanduser().absolute()
-    run = next((each for each in (place, *place.parents[:2]) if (each / _RUN).is_file()), None)
-    names = place if run is None else run.parent
-    if names.parent.name != verb or not _NAME.fullmatch(names.name) or not names.is_dir():
-        return None
-    root = names.parents[1]
-    return root if Path(path).is_absolute() else Path(os.path.relpath(root)), names.name
+    given = Path(path).expanduser()
+    for place in dict.fromkeys((given.absolute(), given.resolve())):  # by its name, then by what a link leads to
+        run = next((each for each in (place, *place.parents[:2]) if (each / _RUN).is_file()), None)
+        names = place if run is None else run.parent
+        if names.parent.name == verb and _NAME.fullmatch(names.name) and names.is_dir():
+            root = names.parents[1]
+            return root if given.is_absolute() else Path(os.path.relpath(root)), names.name
+    return None
 
 
 def shortened(value: Any) -> Any:
