@@ -16,7 +16,7 @@ from dexsim import robots
 from dexsim.errors import UserError
 from dexsim.robots.messages import JointMessage, MessageWriter, decode, encode
 from real2sim.logs.files import load_log, save_log
-from real2sim.logs.importers import GR1_HAND
+from real2sim.logs.lerobot import GR1_HAND
 from real2sim.logs.joint_log import JointLog
 from tests.real2sim.logged import ROBOT, columns_of, make_log, write_columns
 
