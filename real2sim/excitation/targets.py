@@ -15,8 +15,8 @@ from dexsim.errors import UserError
 from dexsim.files import atomic_path
 from dexsim.robots import RobotSpec
 from real2sim.logs.checks import check_hand
-from real2sim.logs.recording import TIME, parse_json
-from real2sim.logs.tables import read_parquet
+from real2sim.logs.readers.recording import TIME, parse_json
+from real2sim.logs.readers.tables import read_parquet
 
 _COMMAND = "command."
 # Of targets that went through a file in single precision, rad.

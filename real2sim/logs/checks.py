@@ -14,7 +14,7 @@ from dexsim.errors import UserError
 from dexsim.robots import RobotSpec
 from real2sim.logs.command_clock import MISSING
 from real2sim.logs.joint_log import JointLog
-from real2sim.logs.times import likely_unit
+from real2sim.logs.readers.times import likely_unit
 
 _log = logging.getLogger(__name__)
 

@@ -46,12 +46,12 @@ from dexsim.files import atomic_path
 from dexsim.robots import RobotSpec
 from real2sim.logs import checks, limits, response
 from real2sim.logs.joint_log import SETTLE_S, JointLog, find_valid
-from real2sim.logs.lerobot import read_lerobot
-from real2sim.logs.mcap import read_mcap
-from real2sim.logs.recording import KINDS, TIME, Recording, is_file, parse_json
+from real2sim.logs.readers.lerobot import read_lerobot
+from real2sim.logs.readers.mcap import read_mcap
+from real2sim.logs.readers.recording import KINDS, TIME, Recording, is_file, parse_json
+from real2sim.logs.readers.tables import read_csv, read_parquet
+from real2sim.logs.readers.units import ANGLES, SI, allowed_units, plain_unit
 from real2sim.logs.response import apparent_lag
-from real2sim.logs.tables import read_csv, read_parquet
-from real2sim.logs.units import ANGLES, SI, allowed_units, plain_unit
 
 __all__ = ["SETTLE_S", "JointLog", "apparent_lag", "load_log", "save_log"]
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from dexsim.errors import UserError, unknown
 from dexsim.robots import RobotSpec
-from real2sim.logs.units import ANGLES
+from real2sim.logs.readers.units import ANGLES
 
 # Words that say no more than that there is a value, or which part of the robot it belongs to.
 _VALUE = frozenset(

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dexsim.errors import UserError
-from real2sim.logs.arrow import numbers
-from real2sim.logs.recording import KINDS
+from real2sim.logs.readers.arrow import numbers
+from real2sim.logs.readers.recording import KINDS
 
 if TYPE_CHECKING:
     import pyarrow as pa

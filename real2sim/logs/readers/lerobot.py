@@ -1,7 +1,7 @@
 """Episodes of LeRobot datasets, v2 and v3, of NVIDIA's GR1 with Fourier hands.
 
 v2 keeps one file for each episode, v3 several episodes in a file and a table that says where each one is. What the
-metadata say about the values is read by `real2sim.logs.lerobot_meanings`.
+metadata say about the values is read by `real2sim.logs.readers.meanings`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import numpy as np
 from dexsim.errors import UserError, one_line
 from dexsim.robots import RobotSpec
 from dexsim.robots.spec import SIDES
-from real2sim.logs.arrow import named, numbers, parquet_table, reading
-from real2sim.logs.lerobot_meanings import Slice, find_unit, order_of, slice_of
-from real2sim.logs.recording import TIME, Recording, is_file, parse_json
-from real2sim.logs.times import seconds
+from real2sim.logs.readers.arrow import named, numbers, parquet_table, reading
+from real2sim.logs.readers.meanings import Slice, find_unit, order_of, slice_of
+from real2sim.logs.readers.recording import TIME, Recording, is_file, parse_json
+from real2sim.logs.readers.times import seconds
 
 if TYPE_CHECKING:
     import pyarrow as pa

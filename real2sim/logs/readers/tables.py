@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dexsim.errors import UserError, one_line
-from real2sim.logs.arrow import numbers, parquet_table, reading
-from real2sim.logs.recording import KINDS, TIME, Recording
-from real2sim.logs.times import find_time, seconds
+from real2sim.logs.readers.arrow import numbers, parquet_table, reading
+from real2sim.logs.readers.recording import KINDS, TIME, Recording
+from real2sim.logs.readers.times import find_time, seconds
 
 if TYPE_CHECKING:
     import pyarrow as pa

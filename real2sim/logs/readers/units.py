@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from real2sim.logs.recording import KINDS, TIME
+from real2sim.logs.readers.recording import KINDS, TIME
 
 # The units of the Parquet format.
 SI = {TIME: "s", "command": "rad", "position": "rad", "velocity": "rad/s", "effort": "N m"}

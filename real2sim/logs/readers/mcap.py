@@ -17,7 +17,7 @@ import numpy as np
 
 from dexsim.errors import UserError, one_line
 from dexsim.robots.messages import COMMAND_TOPIC, ENCODING, ROBOT_RECORD, STATE_TOPIC, JointMessage, decode
-from real2sim.logs.recording import KINDS, TIME, Recording
+from real2sim.logs.readers.recording import KINDS, TIME, Recording
 
 _log = logging.getLogger(__name__)
 
