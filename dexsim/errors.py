@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class UserError(ValueError):
@@ -41,6 +42,30 @@ def require(condition: bool, name: str, value: object, allowed: str) -> None:
     """
     if not condition:
         raise UserError(f"{name} = {value!r}: must be {allowed}")
+
+
+@contextlib.contextmanager
+def parsing(owner: object, kind: str) -> Iterator[None]:
+    """Turns whatever broken content makes of a reader into one line: for blocks that do nothing but read.
+
+    A reader checks what people get wrong and says so in its own words; what is left is a file that was damaged, or
+    made by something else, which breaks code in as many ways as there are kinds of damage.
+
+    Args:
+        owner: What is read: a path, or the key that names it.
+        kind: What it should be: "a tuned robot".
+
+    Raises:
+        UserError: In place of any other error; one that is raised in the block passes as it is.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        problem = one_line(error) or type(error).__name__
+        detail = f"no {problem}" if isinstance(error, KeyError) else problem
+        raise UserError(f"{owner}: not {kind} ({detail})") from error
 
 
 def one_line(error: BaseException) -> str:

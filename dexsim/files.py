@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -42,6 +45,19 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
     """Writes a whole file, or nothing of it; text as UTF-8."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def made_up_for(what: str) -> Iterator[None]:
+    """Lets a write fail that a later one makes up for: a full disk is a warning, not the end of long work.
+
+    Args:
+        what: What is written in the block: "the curve".
+    """
+    try:
+        yield
+    except OSError as error:
+        logger.warning("%s was not written (%s); it is tried again", what, error.strerror or error)
 
 
 def _is_alive(pid: int) -> bool:

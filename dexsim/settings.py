@@ -13,10 +13,9 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from yaml import YAMLError
 
 from dexsim import paths
-from dexsim.errors import UserError, one_line, unknown
+from dexsim.errors import UserError, one_line, parsing, unknown
 
 T = TypeVar("T")
 
@@ -82,17 +81,15 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         UserError: For a file that cannot be read.
     """
-    try:
+    with parsing(path, "a config"):
         config: Any = OmegaConf.load(path)
         open_keys = [k for k in config if OmegaConf.is_missing(config, k) or OmegaConf.is_interpolation(config, k)]
         own = plain(OmegaConf.masked_copy(config, [key for key in config if key not in open_keys]))
-    except (OSError, YAMLError) as error:
-        raise UserError(f"{path}: not a config ({one_line(error)})") from None
-    values: dict[str, Any] = {}
-    for name in own.pop("defaults", ["_self_"]):
-        if isinstance(name, str):
-            values = merge(values, own if name == "_self_" else read(path.with_name(f"{name}.yaml")))
-    return values
+        values: dict[str, Any] = {}
+        for name in own.pop("defaults", ["_self_"]):
+            if isinstance(name, str):
+                values = merge(values, own if name == "_self_" else read(path.with_name(f"{name}.yaml")))
+        return values
 
 
 def shipped(group: str, option: str) -> dict[str, Any]:

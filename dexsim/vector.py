@@ -54,17 +54,25 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._next_seed = seed
+        self._started = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, Info]:
         """Start all anew.
 
         Args:
-            seed: fixes all that follows; None goes on with fresh random numbers.
-            options: ignored.
+            seed: fixes all that follows, one for all copies; None goes on with fresh random numbers.
+            options: none is known: copies that have finished start anew by themselves.
 
         Returns:
             Observations (N, num_obs) and infos.
+
+        Raises:
+            UserError: for a list of seeds, or for options.
         """
+        _refuse_options(options)
+        one = seed is None or isinstance(seed, (int, np.integer))
+        require(one, "seed", seed, "a whole number or None: one fixes all copies")
+        self._started = True
         seed, self._next_seed = self._next_seed if seed is None else seed, None
         super().reset(seed=seed)
         self.torch_env.seed(_fresh_seed(self.np_random) if seed is None else seed)
@@ -79,8 +87,15 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         Returns:
             Observations (N, num_obs), rewards (N,), terminations (N,), truncations (N,) and infos. A finished
             environment's observation is that of its new episode; `final_obs` and `final_info` have its last.
+
+        Raises:
+            UserError: for actions of another shape.
         """
-        result = self.torch_env.step(as_tensor(actions, dtype=float32, device=self.torch_env.device))
+        if self.closed:
+            raise gymnasium.error.ClosedEnvironmentError("step() after close()")
+        if not self._started:
+            raise gymnasium.error.ResetNeeded("call reset() before step()")
+        result = self.torch_env.step(_actions(actions, self.action_space.shape, self.torch_env))
         terminated, truncated = result.terminated.cpu().numpy(), result.truncated.cpu().numpy()
         infos = _masked({"states": result.obs["states"].cpu().numpy()}, np.ones(self.num_envs, np.bool_))
         done = terminated | truncated
@@ -118,10 +133,11 @@ class SingleEnv(gymnasium.Env):
         self.metadata = _metadata(env)
         self.observation_space, self.action_space = _spaces(env)
         self._next_seed = seed
-        self._ended = True
+        self._ended, self._closed = True, False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, Info]:
         """Start anew; as `VectorEnv.reset` but for the leading dimension."""
+        _refuse_options(options)
         seed, self._next_seed = self._next_seed if seed is None else seed, None
         super().reset(seed=seed)
         self.torch_env.seed(_fresh_seed(self.np_random) if seed is None else seed)
@@ -131,9 +147,11 @@ class SingleEnv(gymnasium.Env):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, Info]:
         """Apply an action (26,) in [-1, 1] for one policy period; the observation is never that of a new episode."""
+        if self._closed:
+            raise gymnasium.error.ClosedEnvironmentError("step() after close()")
         if self._ended:
             raise gymnasium.error.ResetNeeded("the episode has ended: call reset() before step()")
-        result = self.torch_env.step(as_tensor(action, dtype=float32, device=self.torch_env.device)[None])
+        result = self.torch_env.step(_actions(action, self.action_space.shape, self.torch_env)[None])
         terminated, truncated = bool(result.terminated), bool(result.truncated)
         self._ended = terminated or truncated
         if self._ended:
@@ -154,7 +172,19 @@ class SingleEnv(gymnasium.Env):
 
     def close(self) -> None:
         """Close the simulation."""
+        self._closed = True
         self.torch_env.close()
+
+
+def _refuse_options(options: Mapping[str, Any] | None) -> None:
+    require(not options, "options", options, "None or empty: reset() has no options here")
+
+
+def _actions(actions: Any, shape: tuple[int, ...] | None, env: LearnerEnv) -> Tensor:
+    """Actions as a tensor, checked before anything moves."""
+    given = np.shape(actions)
+    require(given == shape, "actions", f"an array of shape {given}", f"of shape {shape}")
+    return as_tensor(actions, dtype=float32, device=env.device)
 
 
 def _metadata(env: LearnerEnv) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from dexsim.backends import BackendSettings
 from dexsim.errors import UserError, one_line, require
 from dexsim.files import atomic_write
 from dexsim.robots import RobotSpec, constants, load_robot
-from dexsim.runs import RunFolder
+from dexsim.runs import RunFolder, find_run
 from real2sim.logs.files import load_log
 from real2sim.logs.joint_log import JointLog
 from real2sim.results import report, throughput
@@ -183,10 +183,11 @@ def _absolute(path: str) -> str:
 
 def _resumed(values: Mapping[str, Any], run: RunFolder) -> dict[str, Any]:
     """The config of the run to go on with, whose states are copied into the new folder."""
-    folder = _run_folder(Path(str(values["resume"])))
-    given = sorted(run.given - {"resume"})
-    if given:
-        raise UserError(f"{', '.join(given)} cannot be given with resume={folder}, which goes on with its own config")
+    given = Path(str(values["resume"])).expanduser()
+    folder = find_run(given, FIT) or given
+    beside = sorted(run.given - {"resume"})
+    if beside:
+        raise UserError(f"{', '.join(beside)} cannot be given with resume={folder}, which goes on with its own config")
     for name in ("config.yaml", FIT):
         if not (folder / name).is_file():
             raise UserError(f"resume = {str(folder)!r}: nothing to go on with: it has no {name}")
@@ -198,12 +199,6 @@ def _resumed(values: Mapping[str, Any], run: RunFolder) -> dict[str, Any]:
     for name in states:
         shutil.copy(folder / name, run.path / name)
     return config
-
-
-def _run_folder(path: Path) -> Path:
-    """A run folder, or the newest in a folder of them."""
-    runs = sorted(path.glob(f"*/{FIT}"))  # run folders are named by their time
-    return runs[-1].parent if runs else path
 
 
 def _read_config(path: Path) -> dict[Any, Any]:

@@ -6,9 +6,12 @@ made with. It is refused against another robot; to one that has been calibrated 
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +21,14 @@ import torch
 from torch import Tensor
 
 from dexsim.control.symmetry import QUATERNION, VECTOR, Mirror, mirror_commands
-from dexsim.errors import UserError, require
+from dexsim.errors import UserError, one_line, parsing, require
 from dexsim.files import atomic_path
 from dexsim.paths import assets_dir
 from dexsim.robots import RobotSpec
 
 BANK_VERSION = 3
+SUFFIX = ".npz"
+BankName = str | Mapping[str, Any]  # a name, a file, or the content of one
 INITS = ("bank", "default")
 # The posture of a robot that waits, hands beside its work, and the role of the joints that bend its elbows.
 REST, ELBOW = "rest", "elbow_pitch"
@@ -76,31 +81,79 @@ def save_bank(path: Path, robot: RobotSpec, bank: Bank, task: str) -> None:
         np.savez_compressed(temporary, header=np.array(header), **arrays)
 
 
-def load_bank(name: str, robot: RobotSpec, task: str) -> Bank:
-    """Read a bank: a file, or a name in `assets/banks` (the robot's own one).
+def is_own(bank: BankName) -> bool:
+    """Whether a bank is one of the user's: a file, or the content of one."""
+    return not isinstance(bank, str) or bank.lower().endswith(SUFFIX)
+
+
+def with_content(bank: BankName) -> BankName:
+    """A bank of the user's as a checkpoint keeps it, whatever becomes of the file; the name of a shipped one as it is.
+
+    The content says where the file was, and has its SHA-256 and its bytes in base64.
+
+    Raises:
+        UserError: no such file.
+    """
+    if not isinstance(bank, str) or not is_own(bank):
+        return bank
+    path, data = Path(bank), _read(bank)
+    packed = base64.b64encode(data).decode("ascii")
+    return {"file": str(path.absolute()), "sha256": hashlib.sha256(data).hexdigest(), "npz": packed}
+
+
+def load_bank(bank: BankName, robot: RobotSpec, task: str) -> Bank:
+    """Read a bank: a file, a name in `assets/banks` (the robot's own one), or what `with_content` has made of it.
 
     Raises:
         UserError: no such bank, not a bank, of another version, or made for another task or robot.
     """
-    path = Path(name) if name.endswith(".npz") else assets_dir() / "banks" / f"{name}_{robot.name}.npz"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in (assets_dir() / "banks").glob("*.npz")))
-        raise UserError(f"task.bank = {name!r}: no file {path}; shipped banks: {known}")
-    try:
-        with np.load(path) as data:
-            header = json.loads(str(data["header"]))
+    name, data = _unpacked(bank) if isinstance(bank, Mapping) else (bank, _read(bank, robot.name))
+    what = f"task.bank = {name!r}: {Path(name).name}"
+    with parsing(f"task.bank = {name!r}", "a bank of initial states"):
+        if not zipfile.is_zipfile(io.BytesIO(data)):
+            raise ValueError("no zip archive")  # of which numpy would say that it is a pickle
+        with np.load(io.BytesIO(data)) as stored:
+            header = json.loads(str(stored["header"]))
             version, made_for, table = header["version"], header.get("task"), header["robot"]
-            arrays = {field: torch.from_numpy(data[field]) for field in FIELDS if version == BANK_VERSION}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise UserError(f"task.bank = {name!r}: {path} is not a bank of initial states ({error})") from None
+            arrays = {field: _tensor(field, stored[field]) for field in FIELDS if version == BANK_VERSION}
     if version != BANK_VERSION:
-        raise UserError(f"task.bank = {name!r}: {path.name} has version {version}; allowed: {BANK_VERSION}")
+        raise UserError(f"{what} has version {version}; allowed: {BANK_VERSION}")
     if made_for != task:
-        raise UserError(f"task.bank = {name!r}: {path.name} was made for task {made_for!r}, not {task!r}")
-    robot.check_table(table, f"bank {path.name}")
-    bank = Bank(**arrays)
-    _check(bank, robot, f"task.bank = {name!r}: {path.name}")
-    return bank if table == robot.table() else _fitted(bank, robot, table)
+        raise UserError(f"{what} was made for task {made_for!r}, not {task!r}")
+    robot.check_table(table, f"bank {Path(name).name}")
+    read = Bank(**arrays)
+    _check(read, robot, what)
+    return read if table == robot.table() else _fitted(read, robot, table)
+
+
+def _tensor(field: str, values: np.ndarray) -> Tensor:
+    """Numbers of a field with at least one axis, as a bank has them."""
+    if values.ndim == 0 or values.dtype.kind not in "fiu":
+        raise UserError(f"task.bank: {field} is an array of {values.dtype} with {values.ndim} axes: must be numbers")
+    return torch.from_numpy(values.astype(np.int64 if field == "stage" else np.float64))
+
+
+def _read(name: str, robot: str = "") -> bytes:
+    """The bytes of a bank's file."""
+    path = Path(name).expanduser() if is_own(name) else assets_dir() / "banks" / f"{name}_{robot}{SUFFIX}"
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        known = ", ".join(sorted(p.stem for p in (assets_dir() / "banks").glob(f"*{SUFFIX}")))
+        why = f"no file {path}" if isinstance(error, FileNotFoundError) else f"{path}: {error.strerror}"
+        raise UserError(f"task.bank = {name!r}: {why}; shipped banks: {known}") from None
+
+
+def _unpacked(content: Mapping[str, Any]) -> tuple[str, bytes]:
+    """Path and bytes of a bank's file in a `with_content`."""
+    try:
+        name, data = str(content["file"]), base64.b64decode(content["npz"], validate=True)
+        sound = hashlib.sha256(data).hexdigest() == content["sha256"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"task.bank: not the content of a bank ({type(error).__name__}: {one_line(error)})") from None
+    if not sound:
+        raise UserError(f"task.bank: the content of {name} is not what its sha256 says")
+    return name, data
 
 
 def _check(bank: Bank, robot: RobotSpec, what: str) -> None:
@@ -151,7 +204,7 @@ def _into_limits(position: Tensor, robot: RobotSpec, then: Tensor) -> Tensor:
     return position.clamp(low, high)
 
 
-def initial_bank(init: str, name: str, robot: RobotSpec, task: str, elbow: float | None = None) -> Bank:
+def initial_bank(init: str, name: BankName, robot: RobotSpec, task: str, elbow: float | None = None) -> Bank:
     """The bank that episodes start from: as recorded, or, for comparison, only its objects (Table 2).
 
     Args:

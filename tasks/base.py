@@ -17,8 +17,8 @@ from dexsim.errors import require
 from dexsim.robots import RobotSpec
 from dexsim.rotations import tilt_cosine
 from dexsim.scene import ObjectSpec, Table
-from tasks import rewards
-from tasks.banks import Bank
+from tasks import objects, rewards
+from tasks.banks import Bank, with_content
 from tasks.starts import StartStates
 
 # Farther from its start than this, or below its resting height by this much, an object is lost; m.
@@ -39,7 +39,7 @@ class TabletopSettings:
         later_episodes: see there.
         init: "bank", or "default" for hands at rest instead of the bank's, and no later stages (Table 2).
         bank: bank of initial states: a file, or a name in `assets/banks`, of which each robot has its own; None for the
-            task's own choice.
+            task's own choice. A checkpoint has the content of the file in its place (`tasks.banks.with_content`).
     """
 
     weights: dict[str, float]
@@ -50,7 +50,7 @@ class TabletopSettings:
     later_starts: tuple[float, float]
     later_episodes: int
     init: str
-    bank: str | None
+    bank: str | dict[str, Any] | None
 
     def __post_init__(self) -> None:
         require_positive(self, "success_distance", "pick_up_height", "episode_s")
@@ -105,6 +105,16 @@ class TabletopTask(Task):
         self._success_distance, self._pick_up_height = settings.success_distance, settings.pick_up_height
         self.starts = StartStates(bank, robot, settings.later_starts, settings.later_episodes, self.two_sided, device)
         self.rewards: Mapping[str, tuple[float, Term]] = rewards.weighted(self.terms(), settings.weights)
+
+    @classmethod
+    def with_content(cls, section: Mapping[str, Any]) -> dict[str, Any]:
+        """The config section with the content of a bank and of objects that are files."""
+        section = dict(section)
+        if section.get("bank") is not None:
+            section["bank"] = with_content(section["bank"])
+        if "objects" in section:
+            section["objects"] = objects.with_content(section["objects"])
+        return section
 
     def terms(self) -> dict[str, Term]:
         """The reward terms that `weights` may name."""

@@ -49,7 +49,8 @@ class BimanualHandoverSettings(TabletopSettings):
     """Config section `task` of the handover. Places are those of right-to-left.
 
     Attributes:
-        objects: names of objects or of groups of `tasks.objects`; each episode has one of them.
+        objects: names of objects, groups or mesh files, or objects themselves (`tasks.objects.expand`); each episode
+            has one of them.
         direction: "right_to_left", "left_to_right" or "both".
         middle: the intermediate goal: x, y and height above the object's resting height, m.
         goal_x: of the final goal, forward, [low, high] in m.
@@ -62,7 +63,7 @@ class BimanualHandoverSettings(TabletopSettings):
         middle_distance: this near the intermediate goal, the second hand's phase begins, m.
     """
 
-    objects: tuple[str, ...]
+    objects: tuple[str | dict[str, Any], ...]
     direction: str
     middle: tuple[float, float, float]
     goal_x: tuple[float, float]
@@ -72,7 +73,7 @@ class BimanualHandoverSettings(TabletopSettings):
     alpha: float
     beta: float
     middle_distance: float
-    bank: str
+    bank: str | dict[str, Any]
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -43,7 +43,8 @@ class GraspAndReachSettings(TabletopSettings):
     """Config section `task` of grasp-and-reach.
 
     Attributes:
-        objects: names of objects or of groups of `tasks.objects`; each episode has one of them.
+        objects: names of objects, groups or mesh files, or objects themselves (`tasks.objects.expand`); each episode
+            has one of them.
         side: which hand's episodes: "left", "right" or "both".
         goal_x: where the goal is, forward, [low, high] in m.
         goal_y: sideways, as for the right hand, [low, high] in m.
@@ -51,13 +52,13 @@ class GraspAndReachSettings(TabletopSettings):
         beta: sharpness of the contact reward, 1/m.
     """
 
-    objects: tuple[str, ...]
+    objects: tuple[str | dict[str, Any], ...]
     side: str
     goal_x: tuple[float, float]
     goal_y: tuple[float, float]
     goal_height: tuple[float, float]
     beta: float
-    bank: str
+    bank: str | dict[str, Any]
 
     def __post_init__(self) -> None:
         super().__post_init__()

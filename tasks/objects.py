@@ -9,14 +9,16 @@ mixed, all. A mesh file serves too: each of its connected components becomes a c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dexsim.errors import UserError, one_line, unknown
+from dexsim import settings
+from dexsim.errors import UserError, one_line, require, unknown
 from dexsim.files import atomic_path
+from dexsim.parameters import PARAMETERS
 from dexsim.paths import assets_dir
 from dexsim.scene import ObjectSpec
 
@@ -86,29 +88,62 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 
 
-def expand(names: Sequence[str], key: str = "task.objects") -> list[ObjectSpec]:
-    """The objects of some names, of which each may be a group's or a mesh file (`.stl`, `.obj`, `.ply`, `.glb`).
+def expand(names: Sequence[str | Mapping[str, Any]], key: str = "task.objects") -> list[ObjectSpec]:
+    """The objects of some names, each once.
+
+    Args:
+        names: of which each may be an object's, a group's or a mesh file (`.stl`, `.obj`, `.ply`, `.glb`); or, in place
+            of a name, the content of an object: a mapping with the fields of `ObjectSpec`.
+        key: where they stand in the config, for messages.
 
     Raises:
-        UserError: for a name that no object, group or file has, a file that is no mesh, or no name at all.
+        UserError: for a name that no object, group or file has, a file that is no mesh, content that is no object, or
+            no name at all.
     """
-    found: dict[str, ObjectSpec] = {}
+    found: list[ObjectSpec] = []
     for name in names:
-        is_file = name.endswith(SUFFIXES)
-        if not is_file and name not in OBJECTS and name not in GROUPS and name not in MESHES:
+        if not isinstance(name, str):
+            found.append(_from_content(name, key))
+            continue
+        if not _is_file(name) and name not in OBJECTS and name not in GROUPS and name not in MESHES:
             raise unknown(f"{key}: no object or group named {name!r}", name, [*GROUPS, *OBJECTS, *MESHES])
-        for member in GROUPS.get(name, (name,)):
-            found[member] = OBJECTS[member] if member in OBJECTS else _from_file(member, key)
+        members = GROUPS.get(name, (name,))
+        found += [OBJECTS[member] if member in OBJECTS else _from_file(member, key) for member in members]
     if not found:
         raise UserError(f"{key} = []: must name at least one of {', '.join([*GROUPS, *OBJECTS, *MESHES])}")
-    return list(found.values())
+    return list(dict.fromkeys(found))
+
+
+def with_content(names: Sequence[str | Mapping[str, Any]], key: str = "task.objects") -> list[str | dict[str, Any]]:
+    """The same objects with the content of the files in place of their names: what a checkpoint keeps of them.
+
+    Shipped objects and groups keep their names.
+    """
+    given = [name if isinstance(name, str) else dict(name) for name in names]
+    return [settings.to_dict(_from_file(n, key)) if isinstance(n, str) and _is_file(n) else n for n in given]
+
+
+def _is_file(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
+
+
+def _from_content(content: Mapping[str, Any], key: str) -> ObjectSpec:
+    """The object of a mapping as `settings.to_dict` makes it of one."""
+    item = settings.build(ObjectSpec, content, key)
+    if item.alternatives:
+        raise UserError(f"{key}: {item.name!r} has alternatives; each object must stand for itself")
+    for name, value in (("object_mass", item.mass), ("object_friction", item.friction)):
+        low, high = PARAMETERS[name].bounds
+        require(low <= value <= high, f"{key}: {name} of {item.name!r}", value, f"{low:g} to {high:g}")
+    _check_limits(item.size, f"{key}: {item.name!r}")
+    return item
 
 
 def _from_file(name: str, key: str) -> ObjectSpec:
     """The object of a mesh file, or of a name in `assets/objects`."""
     import trimesh
 
-    path = Path(name) if name.endswith(SUFFIXES) else assets_dir() / "objects" / f"{name}.stl"
+    path = Path(name) if _is_file(name) else assets_dir() / "objects" / f"{name}.stl"
     if not path.is_file():
         raise UserError(f"{key} = {name!r}: no file {path}")
     try:
@@ -120,12 +155,16 @@ def _from_file(name: str, key: str) -> ObjectSpec:
         middle, size = (corners.min(axis=0) + corners.max(axis=0)) / 2, np.ptp(corners, axis=0)
     except Exception as error:  # trimesh's readers raise whatever their formats call for
         raise UserError(f"{key} = {name!r}: {path} is not a mesh ({one_line(error)})") from None
-    if not LIMITS[0] <= size.min() <= size.max() <= LIMITS[1]:
-        extents = ", ".join(f"{extent:g}" for extent in size)
-        allowed = f"{LIMITS[0]:g} to {LIMITS[1]:g} m; is the file in metres?"
-        raise UserError(f"{key} = {name!r}: extents of {extents}; must be {allowed}")
+    _check_limits(size.tolist(), f"{key} = {name!r}")
     parts = tuple(tuple(map(tuple, (hull.vertices - middle).tolist())) for hull in hulls)
     return ObjectSpec(path.stem, "mesh", tuple(size.tolist()), MASS, rgba=ORANGE, parts=parts)
+
+
+def _check_limits(size: Sequence[float], what: str) -> None:
+    if not LIMITS[0] <= min(size) <= max(size) <= LIMITS[1]:
+        extents = ", ".join(f"{extent:g}" for extent in size)
+        allowed = f"{LIMITS[0]:g} to {LIMITS[1]:g} m; is the file in metres?"
+        raise UserError(f"{what}: extents of {extents}; must be {allowed}")
 
 
 def _frustum(low: float, high: float, height: float, base: float, sides: int = 16) -> Any:

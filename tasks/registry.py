@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from dexsim import settings
 from dexsim.errors import unknown
 from dexsim.registration import entry_points, task_configs
+from dexsim.robots import with_content
 
 if TYPE_CHECKING:
     from dexsim.env.env import Env
@@ -64,6 +65,15 @@ class EnvSettings:
     backend: dict[str, Any]
     randomization: dict[str, Any]
     control: dict[str, Any]
+
+    def with_content(self) -> Self:
+        """The same with the content of the files that it names, whatever becomes of them.
+
+        Raises:
+            UserError: for a file that is not there or not what it should be.
+        """
+        task = task_class(self.task["name"]).with_content(self.task)
+        return replace(self, robot=with_content(self.robot), task=task)
 
     def make(
         self,

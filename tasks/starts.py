@@ -15,7 +15,7 @@ from dexsim.env.task import InitialState
 from dexsim.errors import UserError, require
 from dexsim.robots import RobotSpec
 from dexsim.rotations import tilt_cosine, turn_about_z
-from tasks.banks import Bank, mirror_bank
+from tasks.banks import Bank, BankName, is_own, mirror_bank
 
 # What Table 4 scales an object by at most; what hands of a shipped bank stay clear of includes it.
 LARGEST_SCALE = 1.05
@@ -165,7 +165,7 @@ def draw_goal(
     return torch.cat([*parts[:2], parts[2] + rest[:, None]], dim=1)
 
 
-def check_fit(name: str, size: Sequence[float], largest: Sequence[float], init: str, bank: str | None) -> None:
+def check_fit(name: str, size: Sequence[float], largest: Sequence[float], init: str, bank: BankName | None) -> None:
     """Refuse an object that would start inside the hands of a shipped bank; a file is made for whatever it is.
 
     Args:
@@ -175,7 +175,7 @@ def check_fit(name: str, size: Sequence[float], largest: Sequence[float], init: 
         init: one of `tasks.banks.INITS`; hands at rest are clear of everything.
         bank: as a task's settings have it.
     """
-    if init == "default" or (bank and bank.endswith(".npz")):
+    if init == "default" or (bank is not None and is_own(bank)):
         return
     limits = [round(extent / LARGEST_SCALE, 4) for extent in largest]
     fits = all(extent <= limit + 1e-6 for extent, limit in zip(size, limits, strict=True))

@@ -13,6 +13,7 @@ An episode, where `measure` gives a `Measured` whose joint_target is what was se
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch import Tensor
 from dexsim.control.controller import INPUTS, OUTPUTS
 from dexsim.control.measured import Measured
 from dexsim.control.symmetry import left_hand_acts
-from dexsim.errors import UserError, one_line
+from dexsim.errors import UserError, parsing, require
 from dexsim.robots import RobotSpec
 
 FORMAT = 1
@@ -38,13 +39,24 @@ def read_manifest(path: Path) -> dict[str, Any]:
         UserError: there is none, or it is none.
     """
     file = path.with_suffix(".json")
-    try:
+    with parsing(file, "the manifest of an exported policy"):
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: not the manifest of an exported policy ({one_line(error)})") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{file}: not the manifest of an exported policy of format {FORMAT}")
+    with parsing(file, "a whole manifest"):
+        _check(content)
     return content
+
+
+def _check(manifest: dict[str, Any]) -> None:
+    """Refuse a manifest without what a runner reads of it."""
+    task, numbers = manifest["task"], {"policy_hz": manifest["policy_hz"], "episode_s": manifest["task"]["episode_s"]}
+    for goal in task.get("goals", ()):
+        if goal.get("until"):
+            numbers |= {f"until.{key}": goal["until"][key] for key in ("distance_m", "lifted_m")}
+    for name, value in numbers.items():
+        require(isinstance(value, (int, float)) and 0 < value < math.inf, name, value, "a positive number")
+    require(isinstance(manifest["two_sided"], bool), "two_sided", manifest["two_sided"], "true or false")
 
 
 class ExportedPolicy:
@@ -68,7 +80,7 @@ class ExportedPolicy:
 
     def __init__(self, path: Path, robot: RobotSpec) -> None:
         self.manifest = read_manifest(path)
-        robot.check_table(self.manifest["robot"], f"policy {path}")
+        robot.check_table(self.manifest.get("robot"), f"policy {path}")
         self._session = _open(path)
         self.hz, self.episode_s = self.manifest["policy_hz"], self.manifest["task"]["episode_s"]
         self.action = self.mirrored = self.phase = torch.zeros(0)
@@ -123,7 +135,10 @@ def _open(path: Path) -> Any:
         import onnxruntime
     except ImportError:
         raise UserError("playing an exported policy needs onnxruntime: pip install 'dexsim[export]'") from None
-    try:
-        return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises whatever the broken bytes lead it to
-        raise UserError(f"{path}: not an exported policy ({one_line(error)})") from None
+    with parsing(path, "an exported policy"):
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        for names, found in ((INPUTS, session.get_inputs()), (OUTPUTS, session.get_outputs())):
+            absent = [name for name in names if name not in {each.name for each in found}]
+            if absent:
+                raise UserError(f"{path}: not an exported policy (no {', '.join(absent)} in it)")
+        return session

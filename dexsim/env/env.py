@@ -168,7 +168,7 @@ class Env:
 
     def seed(self, seed: int) -> None:
         """Start all random numbers anew; takes effect on the next `reset`."""
-        require(0 <= seed < 2**63, "seed", seed, "0 or more")
+        require(0 <= seed < 2**63, "seed", seed, "0 to 9223372036854775807")
         self._seed = seed
         self._generator = torch.Generator(self.device).manual_seed(seed)
 

@@ -78,6 +78,14 @@ class Task(ABC):
     phases: int = 1
     capabilities: frozenset[str] = frozenset({"parameters"})
 
+    @classmethod
+    def with_content(cls, section: Mapping[str, Any]) -> dict[str, Any]:
+        """The config section `task` with the content of files that it names: what a checkpoint keeps.
+
+        A task whose settings may name files returns what its `Settings` take in their place.
+        """
+        return dict(section)
+
     @abstractmethod
     def scene(self, robot: RobotSpec, timestep: float) -> Scene:
         """The scene at nominal."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from dexsim import settings
 from dexsim.errors import unknown
 from dexsim.launch.compose import key_of
 from dexsim.registration import entry_points, source
-from dexsim.runs import RunFolder, find_complete
+from dexsim.runs import RunFolder, find_complete, series_of
 
 _GROUP = "dexsim.verbs"
 
@@ -48,8 +48,12 @@ class Invocation:
     def of(cls, verb: str, config: DictConfig, overrides: Sequence[str]) -> Invocation:
         """Resolves a composed config and takes out of it what the command line reads."""
         values = settings.plain(config)
-        name, runs_dir = str(values.pop("name", verb)), str(values.pop("runs_dir", "runs"))
-        return cls(verb, name, runs_dir, values.pop("objective", None), values, tuple(overrides))
+        place = {"name": str(values.pop("name", verb)), "runs_dir": str(values.pop("runs_dir", "runs"))}
+        if values.get("resume") is not None:
+            given = set(map(key_of, overrides))
+            resumed = _place_of(verb, str(values["resume"]))
+            place |= {key: value for key, value in resumed.items() if key not in given}
+        return cls(verb, **place, objective=values.pop("objective", None), config=values, overrides=tuple(overrides))
 
     def find_complete(self) -> Path | None:
         """Returns the folder of an earlier run that did just this, to its end; None where there is none."""
@@ -87,3 +91,17 @@ class Invocation:
             known = [name for name, metric in results.items() if metric["value"] is not None]
             raise unknown(f"objective = {self.objective!r}: no metric that this run has", self.objective, known)
         return None
+
+
+def _place_of(verb: str, resume: str) -> dict[str, str]:
+    """Returns `name` and `runs_dir` of a run that is gone on with, as far as they are known.
+
+    Its place tells, so that the next one finds what this one adds. Of a file that was moved elsewhere the verb's module
+    may know the name, if it has a function `resumed_name`.
+    """
+    series = series_of(resume, verb)
+    if series is not None:
+        return {"runs_dir": str(series[0]), "name": series[1]}
+    tell = getattr(import_module(verbs()[verb].module), "resumed_name", None)
+    name = None if tell is None else tell(resume)
+    return {} if name is None else {"name": name}

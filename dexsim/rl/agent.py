@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import random
 import signal
 import threading
@@ -20,12 +21,23 @@ from rl_games.algos_torch.torch_ext import mean_list
 from rl_games.common.tr_helpers import DefaultRewardsShaper
 
 from dexsim.env.contract import LearnerEnv
-from dexsim.errors import require
-from dexsim.files import remove_stale
-from dexsim.rl.checkpoint import Checkpoint, CheckpointFolder, random_state, set_random_state
+from dexsim.errors import UserError, require
+from dexsim.files import made_up_for, remove_stale
+from dexsim.rl.checkpoint import (
+    Checkpoint,
+    CheckpointFolder,
+    best_part,
+    blamed,
+    check_complete,
+    is_best,
+    random_state,
+    set_random_state,
+)
 from dexsim.rl.observer import TrainingObserver
 from dexsim.rl.ppo import PpoSettings, rl_games_params
 from dexsim.rl.vecenv import VecEnv
+
+logger = logging.getLogger(__name__)
 
 LEAST_RATE = 0.01  # of the initial learning rate, where the linear schedule ends
 
@@ -114,7 +126,9 @@ class PpoAgent(A2CAgent):
         self._identity = dict(identity)
         self._checkpoints = CheckpointFolder(run_dir)
         self._save_seconds = save_seconds
+        self._saved_frame: int | None = None
         self._resumed: dict[str, Any] | None = None
+        self._best: dict[str, Any] | None = None  # `best_part` of the best state so far
         with contextlib.redirect_stdout(io.StringIO()):  # rl-games prints its layers
             super().__init__("run", params)
         self._mirrors = env.mirrors() if settings.symmetry else None
@@ -141,6 +155,9 @@ class PpoAgent(A2CAgent):
 
         Returns:
             Whether training was interrupted.
+
+        Raises:
+            UserError: The checkpoint at the end could not be written; it says which one is whole.
         """
         self._start()
         clock = _Clock(self.seconds)
@@ -151,14 +168,15 @@ class PpoAgent(A2CAgent):
                 self.seconds = clock()
                 self.algo_observer.after_print_stats(self.frame, self.epoch_num, self.seconds)
                 if self.seconds - saved >= self._save_seconds:
-                    self.save_checkpoint()
+                    with made_up_for(f"the checkpoint of step {self.frame}"):
+                        self.save_checkpoint()
                     saved = clock()
-            self.save_checkpoint()
+            self._save_last()
         return interrupted.is_set()
 
     def _start(self) -> None:
         self.init_tensors()
-        if self._resumed is None:
+        if self._resumed is None or "rollout" not in self._resumed:
             self.obs = self.env_reset()
             return
         rollout = self._resumed["rollout"]
@@ -194,15 +212,48 @@ class PpoAgent(A2CAgent):
 
     # ------------------------------------------------------------------ checkpoints
 
+    def _save_last(self) -> None:
+        if self._saved_frame == self.frame:
+            return
+        try:
+            self.save_checkpoint()
+        except OSError as error:
+            frame = self._saved_frame
+            whole = "there is no earlier one" if frame is None else f"the one of step {frame} is whole"
+            raise UserError(
+                f"{self.last_checkpoint}: the checkpoint of step {self.frame} could not be written "
+                f"({error.strerror or error}); {whole}"
+            ) from None
+
     def save_checkpoint(self) -> None:
-        """Write the last checkpoint, which is also the best one if the policy has become better since."""
-        best = self.algo_observer.improved()
-        self._checkpoints.save(self.get_full_state_weights(), best)
+        """Write the last checkpoint, which is also the best one if the policy has become better since.
+
+        Raises:
+            OSError: The disk is full; the checkpoint before is whole.
+        """
+        improved = self.algo_observer.improved()
+        state = self.get_full_state_weights()
+        if improved:
+            self._best = best_part(state)
+        self._checkpoints.save(state, self._best)
+        self._saved_frame = self.frame
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Continue a run as if it had never been stopped."""
-        self.set_full_state_weights(checkpoint.state)
+        """Continue a run as if it had never been stopped.
+
+        From a `best.pt`, which does not hold them, the environments start anew.
+
+        Raises:
+            UserError: Something that this version needs is not in it, or does not fit.
+        """
+        expected = {"env_state": self.vec_env.get_env_state(), "observer": self.algo_observer.get_state()}
+        check_complete(checkpoint, expected)
+        with blamed(checkpoint, "gone on with"):
+            self.set_full_state_weights(checkpoint.state)
         remove_stale(checkpoint.path.parent)
+        if is_best(checkpoint):
+            logger.warning("%s holds no state of the environments: they start anew", checkpoint.path)
+        self._best = best_part(checkpoint.state) if is_best(checkpoint) else checkpoint.state.get("best")
         self.algo_observer.continue_curve(checkpoint.path.parent.parent, checkpoint.frame)
 
     def get_full_state_weights(self) -> dict[str, Any]:

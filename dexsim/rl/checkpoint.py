@@ -1,7 +1,14 @@
-"""Checkpoints: one self-contained file, written so that a kill at any moment leaves a usable one."""
+"""Checkpoints: one self-contained file, written so that a kill at any moment leaves a usable one.
+
+`last.pt` has all that an exact resume needs, and in it the best policy so far; `best.pt` is that policy with its
+learner's state, but without that of the environments, which start anew where it is gone on with.
+"""
 
 from __future__ import annotations
 
+import copy
+import io
+import logging
 import random
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,12 +20,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from dexsim.errors import UserError
-from dexsim.files import atomic_path
+import dexsim
+from dexsim.errors import UserError, one_line
+from dexsim.files import atomic_path, atomic_write
 from dexsim.robots.tables import check_same
+from dexsim.runs import find_run
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "checkpoints"
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
+FORMAT = 2  # of the state; 1 had no number
+_HERE = f"dexsim {dexsim.__version__} (format {FORMAT})"
+_REQUIRED = {"model": dict, "config": dict, "spec_table": dict, "version": str, "frame": int}
+_IDENTITY = ("config", "spec_table", "version", "name")
+# What going on needs beside the policy: of the learner, and of the environments.
+_LEARNER = (
+    "optimizer", "assymetric_vf_nets", "assymetric_vf_optimizer", "epoch", "seconds", "learning_rate", "observer",
+)  # fmt: skip
+_ENVIRONMENTS = ("env_state", "rollout", "random")
 
 
 @dataclass(frozen=True)
@@ -45,9 +65,19 @@ class Checkpoint:
         return self.state["spec_table"]
 
     @property
-    def version(self) -> str:
-        """Version of `dexsim` that wrote it."""
-        return self.state["version"]
+    def name(self) -> str | None:
+        """What the user calls the run that wrote it."""
+        return self.state.get("name")
+
+    @property
+    def author(self) -> str:
+        """What wrote it: version of `dexsim` and format."""
+        return f"dexsim {self.state['version']} (format {self.state.get('format', 1)})"
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this version of `dexsim` wrote it, or one that writes the same."""
+        return (self.state["version"], self.state.get("format", 1)) == (dexsim.__version__, FORMAT)
 
     @property
     def frame(self) -> int:
@@ -65,19 +95,87 @@ def load(path: str | Path) -> Checkpoint:
         UserError: There is none, or it is not one of ours.
     """
     file = Path(path).expanduser()
-    if file.is_dir():
-        runs = sorted(file.glob(f"*/{FOLDER}/{LAST}"))  # run folders are named by their time
-        file = runs[-1] if runs else file / FOLDER / LAST
+    run = find_run(file, f"{FOLDER}/{LAST}") if file.is_dir() else None
+    if run is not None:
+        if run != file:
+            logger.info("the newest run in %s: %s", file, run.name)
+        file = run / FOLDER / LAST
     if not file.is_file():
-        raise UserError(f"no checkpoint {path}: there is no file {file}")
+        wanted = f"{file / FOLDER / LAST}, nor one of a run in it" if file.is_dir() else file
+        raise UserError(f"no checkpoint {path}: there is no file {wanted}")
     try:
         with _numpy_allowed():
             state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the broken bytes lead it to
         raise UserError(f"{path} is not a checkpoint of dexsim train ({type(error).__name__})") from error
-    if not isinstance(state, dict) or not {"model", "config", "spec_table", "version"} <= state.keys():
-        raise UserError(f"{path} is not a checkpoint of dexsim train (no model, config and spec_table in it)")
+    kinds = state if isinstance(state, dict) else {}
+    broken = [name for name, kind in _REQUIRED.items() if not isinstance(kinds.get(name), kind)]
+    if broken:
+        raise UserError(f"{path} is not a checkpoint of dexsim train (no {', '.join(broken)} in it)")
     return Checkpoint(file, state)
+
+
+@contextmanager
+def blamed(checkpoint: Checkpoint, doing: str) -> Iterator[None]:
+    """Turns what a checkpoint's state breaks into one line that names the file and what wrote it.
+
+    Args:
+        checkpoint: Whose state is used in the block.
+        doing: What it is used for: "evaluated".
+
+    Raises:
+        UserError: In place of any error that a missing or a misshapen value leads to; one that the user made has the
+            author added, where that is another version.
+    """
+    try:
+        yield
+    except UserError as error:
+        if checkpoint.is_ours:
+            raise
+        raise UserError(f"{error}; {checkpoint.path} was written by {checkpoint.author}") from None
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        detail = f"no {error}" if isinstance(error, KeyError) else one_line(error) or type(error).__name__
+        raise UserError(
+            f"{checkpoint.path} was written by {checkpoint.author} and cannot be {doing} by {_HERE}: {detail}"
+        ) from error
+
+
+def check_complete(checkpoint: Checkpoint, expected: Mapping[str, Any]) -> None:
+    """Refuse to go on with a checkpoint that lacks a part of the state.
+
+    Args:
+        checkpoint: The one to go on with.
+        expected: Parts of the state as this version writes them, by their key; of these every key must be there.
+
+    Raises:
+        UserError: With the version that wrote it and what is missing.
+    """
+    needed = _LEARNER if is_best(checkpoint) else (*_LEARNER, *_ENVIRONMENTS)
+    missing = [key for key in needed if key not in checkpoint.state]
+    for part in expected.keys() & checkpoint.state.keys():
+        missing += _missing(expected[part], checkpoint.state[part], part)
+    if missing:
+        raise UserError(
+            f"{checkpoint.path} was written by {checkpoint.author} and cannot be gone on with by {_HERE}: it has no "
+            f"{', '.join(missing)}; it can be evaluated and exported"
+        )
+
+
+def is_best(checkpoint: Checkpoint) -> bool:
+    """Return whether it is a `best.pt`, which has no state of the environments."""
+    return not checkpoint.state.keys() & set(_ENVIRONMENTS)
+
+
+def _missing(expected: Any, found: Any, path: str) -> list[str]:
+    """Paths of the keys of nested dicts that are not there."""
+    if not isinstance(expected, Mapping):
+        return []
+    if not isinstance(found, Mapping):
+        return [path]
+    missing = [f"{path}.{key}" for key in expected if key not in found]
+    return missing + [
+        inner for key in expected if key in found for inner in _missing(expected[key], found[key], f"{path}.{key}")
+    ]
 
 
 def check_matches(checkpoint: Checkpoint, spec_table: Mapping[str, Any], allow: Sequence[str] = ()) -> None:
@@ -107,27 +205,46 @@ class CheckpointFolder:
     def __init__(self, run_dir: Path) -> None:
         self.path = run_dir / FOLDER
         self.path.mkdir(parents=True, exist_ok=True)
+        self._best: Mapping[str, Any] | None = None
 
     @property
     def last(self) -> Path:
         """The newest checkpoint."""
         return self.path / LAST
 
-    def save(self, state: Mapping[str, Any], best: bool = False) -> None:
+    def save(self, state: Mapping[str, Any], best: Mapping[str, Any] | None = None) -> None:
         """Write the newest checkpoint; the file that bore its name becomes the previous one.
 
         `last.pt` is complete at every moment: it is copied, not moved, before it is replaced.
 
         Args:
             state: What to save.
-            best: Whether it is also the best so far.
+            best: `best_part` of the best state so far, which goes into `last.pt` too.
+
+        Raises:
+            OSError: The disk is full. What was there is still whole.
         """
+        whole = _packed({**state, "format": FORMAT, "best": best})
         if self.last.exists():
             _copy(self.last, self.path / PREVIOUS)
-        with atomic_path(self.last) as temporary:
-            torch.save(dict(state), temporary)
-        if best:
-            _copy(self.last, self.path / BEST)
+        atomic_write(self.last, whole)
+        if best is not None and best is not self._best:
+            identity = {key: state[key] for key in _IDENTITY if key in state}
+            atomic_write(self.path / BEST, _packed({**best, **identity, "format": FORMAT}))
+            self._best = best
+
+
+def best_part(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is kept of a state that is the best so far: a copy of all that belongs to the learner."""
+    other = (*_IDENTITY, *_ENVIRONMENTS, "best")
+    return copy.deepcopy({key: value for key, value in state.items() if key not in other})
+
+
+def _packed(state: Mapping[str, Any]) -> bytes:
+    """The bytes of a checkpoint: torch says of a full disk only that its writer failed, a file object says why."""
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    return buffer.getvalue()
 
 
 def random_state() -> dict[str, Any]:

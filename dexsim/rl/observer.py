@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
+import logging
+import os
 import time
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
@@ -13,9 +17,12 @@ from typing import Any, Literal, Protocol
 import torch
 from rl_games.common.algo_observer import AlgoObserver
 
-from dexsim.files import atomic_path
+from dexsim.errors import UserError, one_line
+from dexsim.files import atomic_write, made_up_for
 from dexsim.report.progress import ProgressLine, minutes
 from dexsim.rl.evaluation import EPISODE
+
+logger = logging.getLogger(__name__)
 
 CURVE = "curve.csv"
 CURVE_PERIOD = 10.0  # seconds between two writes of the curve
@@ -65,6 +72,7 @@ class TrainingObserver(AlgoObserver):
         self._best: tuple[float, ...] = ()
         self._curve = _Curve(run_dir / CURVE)
         self._line = ProgressLine()
+        self._summaries_end = False
 
     # ------------------------------------------------------------------ rl-games' hooks
 
@@ -91,11 +99,21 @@ class TrainingObserver(AlgoObserver):
         self._terms.clear()
         self._samples = 0
         self._curve.add(self.row)
-        for name, value in self.row.items():
-            self._algo.writer.add_scalar(name, value, frame)
+        self._summarize(frame)
         if self._wandb_run is not None:
             self._wandb_run.log(self.row, step=frame)
         self._line.show(self._summary())
+
+    def _summarize(self, frame: int) -> None:
+        """Give tensorboard the row; its writer never recovers from a full disk."""
+        if self._summaries_end:
+            return
+        try:
+            for name, value in self.row.items():
+                self._algo.writer.add_scalar(name, value, frame)
+        except OSError as error:
+            self._summaries_end = True
+            logger.warning("tensorboard's summaries end at step %d (%s)", frame, error.strerror or error)
 
     # ------------------------------------------------------------------ state
 
@@ -130,7 +148,8 @@ class TrainingObserver(AlgoObserver):
         """End the progress line, the curve and tensorboard's file."""
         self._line.close()
         self._curve.write()
-        self._algo.writer.close()
+        with contextlib.suppress(OSError):  # already told
+            self._algo.writer.close()
 
     # ------------------------------------------------------------------ figures
 
@@ -176,10 +195,12 @@ class _Curve:
     def write(self) -> None:
         """Bring all rows to the disk."""
         columns = dict.fromkeys(name for row in self._rows for name in row)
-        with atomic_path(self._path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(columns))
-            writer.writeheader()
-            writer.writerows(self._rows)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(columns))
+        writer.writeheader()
+        writer.writerows(self._rows)
+        with made_up_for("the curve"):
+            atomic_write(self._path, text.getvalue())
         self._due = time.perf_counter() + CURVE_PERIOD
 
 
@@ -191,8 +212,11 @@ def wandb_run(
 
     Args:
         mode: `online`, `offline` (files in the run folder, which `wandb sync` uploads) or `disabled`.
-        run_dir: Folder of the run; it names the wandb run.
+        run_dir: Folder of the run; it names the wandb run, unless wandb's own variables do (`WANDB_PROJECT`, ...).
         config: Resolved config of the run.
+
+    Raises:
+        UserError: wandb refuses: nobody is logged in, or its server cannot be reached.
     """
     if mode == "disabled":
         yield None
@@ -200,8 +224,12 @@ def wandb_run(
     import wandb
 
     quiet = wandb.Settings(silent=mode == "offline", console="off")
-    name = f"{run_dir.parent.name}/{run_dir.name}"
-    run = wandb.init(project="dexsim", name=name, dir=str(run_dir), mode=mode, config=dict(config), settings=quiet)
+    project = os.environ.get("WANDB_PROJECT", "dexsim")
+    name = os.environ.get("WANDB_NAME", f"{run_dir.parent.name}/{run_dir.name}")
+    try:
+        run = wandb.init(project=project, name=name, dir=str(run_dir), mode=mode, config=dict(config), settings=quiet)
+    except wandb.errors.Error as error:
+        raise UserError(f"wandb = {mode!r}: {one_line(error)}; wandb=offline needs no account") from None
     try:
         yield run
     except BaseException:  # not the run's own context manager, which prints a traceback

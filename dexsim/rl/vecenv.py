@@ -49,9 +49,10 @@ class VecEnv:
         """Return what the simulation continues from, for a checkpoint."""
         return self.env.get_state()
 
-    def set_env_state(self, env_state: dict[str, Any]) -> None:
-        """Continue from a state of `get_env_state`."""
-        self.env.set_state(env_state)
+    def set_env_state(self, env_state: dict[str, Any] | None) -> None:
+        """Continue from a state of `get_env_state`; from none the environments start when they are reset."""
+        if env_state is not None:
+            self.env.set_state(env_state)
 
 
 def env_info(num_obs: int, num_states: int, num_actions: int) -> dict[str, Any]:

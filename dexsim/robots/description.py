@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dexsim.errors import UserError, one_line
+from dexsim.errors import UserError, parsing
 from dexsim.paths import assets_dir
 from dexsim.robots.mirror import with_mirror
 from dexsim.robots.spec import (
@@ -37,6 +37,7 @@ from dexsim.robots.spec import (
 )
 
 FORMAT = 1
+KIND = "a robot's description"
 REQUIRED = ("format", "name", "hand", "commands", "drives", "links", "joints", "fingertips", "palms", "postures")
 INERTIA = ("ixx", "iyy", "izz", "ixy", "ixz", "iyz")
 SHAPES = {"box": 3, "capsule": 2}  # and how many numbers their size has
@@ -55,12 +56,11 @@ def read_description(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(f"no robot's description {path}: there is no such file")
-    try:
+    with parsing(path, KIND):
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not a robot's description ({one_line(error)})") from None
     if isinstance(content, dict) and "base" in content:
-        content = _on_base(content, path)
+        with parsing(path, KIND):
+            content = _on_base(content, path)
     missing = [key for key in REQUIRED if not isinstance(content, dict) or key not in content]
     if missing:
         raise UserError(f"{path}: not a robot's description, {', '.join(missing)} missing")
@@ -93,9 +93,10 @@ def build(content: Mapping[str, Any]) -> RobotSpec:
     Raises:
         UserError: something in it is missing, unknown or not mirror-symmetric; with the name of the joint or link.
     """
-    robot = _robot(content)
-    _check_names(robot)
-    return with_mirror(robot)
+    with parsing(f"robot {content.get('name')!r}", KIND):
+        robot = _robot(content)
+        _check_names(robot)
+        return with_mirror(robot)
 
 
 def _robot(content: Mapping[str, Any]) -> RobotSpec:

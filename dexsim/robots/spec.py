@@ -5,6 +5,7 @@ SI units, quaternions w x y z, z up, x forward, y left, origin at the robot's ba
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -333,13 +334,15 @@ class RobotSpec:
             "fingertips": [tip.name for tip in self.fingertips],
         }
 
-    def check_table(self, table: dict[str, Any], owner: str) -> None:
+    def check_table(self, table: Any, owner: str) -> None:
         """Refuse something recorded with another robot, naming the joints that differ; warn of what was calibrated.
 
         Args:
             table: a `table()` that was stored.
             owner: what it was stored in, for the message.
         """
+        if not isinstance(table, Mapping):
+            raise UserError(f"{owner} has no table of a robot's joints")
         check_same(table, self.table(), f"{owner}, made for robot {table.get('robot')!r},")
 
 

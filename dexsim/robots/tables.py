@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dexsim.errors import UserError
+from dexsim.errors import UserError, parsing
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,8 @@ def check_same(recorded: Mapping[str, Any], ours: Mapping[str, Any], owner: str)
     Raises:
         UserError: With the names that differ.
     """
-    differences = list(_differences(recorded, ours))
+    with parsing(owner, "recorded with a table of joints that can be read"):
+        differences = list(_differences(recorded, ours))
     found = [each.text for each in differences if not each.within]
     if found:
         more = f" and {len(found) - MAX_NAMES} more" if len(found) > MAX_NAMES else ""

@@ -13,6 +13,7 @@ differs from the robot's own. Other keys are for people.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from dexsim.errors import UserError, one_line, unknown
+from dexsim.errors import UserError, parsing, unknown
 from dexsim.files import atomic_write
 from dexsim.paths import assets_dir
 from dexsim.robots.constants import CONSTANTS, Values, check, constants, labels, with_constants
@@ -42,10 +43,8 @@ def read_tuned(path: str | Path) -> dict[str, Any]:
     found = next((p for p in (Path(path), assets_dir() / "robots" / path) if p.is_file()), None)
     if found is None:
         raise UserError(f"robot.tuned = {str(path)!r}: no such file, neither here nor in {assets_dir() / 'robots'}")
-    try:
+    with parsing(found, "a YAML file"):
         content = yaml.safe_load(found.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{found}: not a YAML file ({one_line(error)})") from None
     missing = [key for key in KEYS if not isinstance(content, dict) or key not in content]
     if missing:
         raise UserError(f"{found}: not a tuned robot, {', '.join(missing)} missing")
@@ -89,7 +88,10 @@ def apply_tuned(robot: RobotSpec, content: Mapping[str, Any]) -> RobotSpec:
         raise UserError(f"robot.tuned: format {content.get('format')!r}; allowed: {FORMAT}")
     if content.get("robot") != robot.name:
         raise UserError(f"robot.tuned is of robot {content.get('robot')!r}; allowed here: {robot.name}")
-    values = {name: _merge(robot, name, table) for name, table in content["constants"].items()}
+    tables = content.get("constants")
+    if not isinstance(tables, Mapping):
+        raise UserError(f"robot.tuned: constants = {tables!r}: must be a table of constants; {{}} for none")
+    values = {name: _merge(robot, name, table) for name, table in tables.items()}
     check(values)
     tuned = with_constants(robot, values)
     for name, (low, high) in zip(tuned.commands, tuned.command_limits.tolist(), strict=True):
@@ -101,12 +103,14 @@ def apply_tuned(robot: RobotSpec, content: Mapping[str, Any]) -> RobotSpec:
 def _merge(robot: RobotSpec, name: str, table: Any) -> np.ndarray:
     if name not in CONSTANTS:
         raise unknown(f"robot.tuned: no constant named {name!r}", name, CONSTANTS)
+    if not isinstance(table, Mapping):
+        raise UserError(f"robot.tuned: {name} = {table!r}: must have a value for each joint, link, axis or coupling")
     known = labels(robot, name)
     merged: Values = {name: constants(robot)[name].copy()}
     for label, value in table.items():
         if label not in known:
             raise unknown(f"robot.tuned: {name} has no value for {label!r}", label, known)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < math.inf:
             raise UserError(f"robot.tuned: {name} of {label} = {value!r}: must be a number")
         merged[name][known.index(label)] = float(value)
     return merged[name]

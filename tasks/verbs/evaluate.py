@@ -13,13 +13,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 import tasks
 from dexsim import settings
 from dexsim.env.perturbation import KINDS, PerturbationSettings
 from dexsim.errors import UserError, require
-from dexsim.files import atomic_path, atomic_write
+from dexsim.files import atomic_path
 from dexsim.rl import checkpoint as checkpoints
 from dexsim.rl.evaluation import Episode, run_episodes
 from dexsim.rl.player import Policy
@@ -90,18 +88,19 @@ def evaluate(options: EvaluateSettings, run: RunFolder) -> list[Episode]:
 
     torch.set_num_threads(1)  # small batches; the simulator has its own threads
     checkpoint = checkpoints.load(options.checkpoint)
-    environment = environment_of(checkpoint.config, options)
-    policy = Policy.from_checkpoint(checkpoint)
+    with checkpoints.blamed(checkpoint, "evaluated"):
+        environment = environment_of(checkpoint.config, options)
+        policy = Policy.from_checkpoint(checkpoint)
     num_envs = min(options.num_envs, options.episodes)
     facts = {"checkpoint": str(checkpoint.path), "frame": checkpoint.frame, "num_envs": num_envs}
-    evaluated = {**facts, **settings.to_dict(environment)}
-    atomic_write(run.path / "evaluated.yaml", OmegaConf.to_yaml(OmegaConf.create(evaluated)))
+    run.write_config({**facts, **settings.to_dict(environment)}, "evaluated.yaml")
 
     nonfinite = 0
 
     def roll_out(perturbation: PerturbationSettings | None = None) -> list[Episode]:
         nonlocal nonfinite
-        env = environment.make(num_envs, options.seed, run.path if nonfinite == 0 else None, perturbation)
+        with checkpoints.blamed(checkpoint, "evaluated"):
+            env = environment.make(num_envs, options.seed, run.path if nonfinite == 0 else None, perturbation)
         checkpoints.check_matches(checkpoint, env.spec_table(), allow=tuple(_given(options.control)))
         rows = run_episodes(env, policy.to(env.device), options.episodes)
         nonfinite += env.nonfinite_count

@@ -54,12 +54,13 @@ def export(checkpoint: checkpoints.Checkpoint, path: Path) -> dict[str, Any]:
     from tasks.registry import make_task
 
     config, table = checkpoint.config, checkpoint.spec_table
-    robot = load_robot(config["robot"])
-    robot.check_table(table["robot"], f"checkpoint {checkpoint.path}")
-    task = make_task(config["task"], robot)
-    control = settings.load(ControlSettings, "control/relative", config["control"])
-    action_map = ActionMap(robot, control, table["action_joints"])
-    controller = Controller(Policy.from_checkpoint(checkpoint), task.actor, robot, action_map, task.two_sided)
-    description = {**task.describe(), "randomization": config["randomization"]}
+    with checkpoints.blamed(checkpoint, "exported"):
+        robot = load_robot(config["robot"])
+        robot.check_table(table["robot"], f"checkpoint {checkpoint.path}")
+        task = make_task(config["task"], robot)
+        control = settings.load(ControlSettings, "control/relative", config["control"])
+        action_map = ActionMap(robot, control, table["action_joints"])
+        controller = Controller(Policy.from_checkpoint(checkpoint), task.actor, robot, action_map, task.two_sided)
+        description = {**task.describe(), "randomization": config["randomization"]}
     about = onnx_export.describe(checkpoint, controller, robot, control, description)
     return onnx_export.export(controller, path, about)

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
-
-from omegaconf import OmegaConf
 
 import dexsim
 from dexsim import settings
 from dexsim.errors import UserError, require
-from dexsim.files import atomic_write
 from dexsim.rl import checkpoint as checkpoints
 from dexsim.rl.ppo import PpoSettings
-from dexsim.robots import with_content
-from dexsim.runs import RunFolder, wilson
+from dexsim.runs import RunFolder, shortened, wilson
 from tasks.registry import EnvSettings
 
 if TYPE_CHECKING:
@@ -67,12 +64,20 @@ class TrainSettings(EnvSettings):
 def main(config: Mapping[str, Any], run: RunFolder) -> None:
     """Train, and print where the checkpoint is."""
     values = settings.plain(config)
-    resumed = checkpoints.load(str(values["resume"])) if values.get("resume") is not None else None
-    if resumed is not None:
-        values = resumed_config(values, run.given, resumed)
-        atomic_write(run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(values)))
-    values = {**values, "robot": with_content(values["robot"])}
-    train(settings.build(TrainSettings, values), run, resumed)
+    if values.get("resume") is None:
+        train(settings.build(TrainSettings, values), run)
+        return
+    resumed = checkpoints.load(str(values["resume"]))
+    values = resumed_config(values, run.given, resumed)
+    run.write_config({**values, "name": run.name})
+    with checkpoints.blamed(resumed, "gone on with"):
+        options = settings.build(TrainSettings, values)
+    train(options, run, resumed)
+
+
+def resumed_name(path: str) -> str | None:
+    """Return the name of the run that wrote a checkpoint, which a resumed one keeps."""
+    return checkpoints.load(path).name
 
 
 def train(options: TrainSettings, run: RunFolder, resumed: checkpoints.Checkpoint | None = None) -> None:
@@ -85,17 +90,23 @@ def train(options: TrainSettings, run: RunFolder, resumed: checkpoints.Checkpoin
 
     Raises:
         KeyboardInterrupt: Training was interrupted; its checkpoint is written.
+        UserError: The options name something that is not there, or the checkpoint cannot be gone on with; or the disk
+            was full when the last checkpoint was due.
     """
     from dexsim.rl.agent import Budget, PpoAgent
     from dexsim.rl.observer import TrainingObserver, wandb_run
 
+    options = options.with_content()
     config = settings.to_dict(options)
-    env = options.make(options.num_envs, options.seed, dump_dir=run.path, training=True)
-    identity = {"config": config, "spec_table": env.spec_table(), "version": dexsim.__version__}
-    if resumed is not None:
-        checkpoints.check_matches(resumed, identity["spec_table"])
+    with checkpoints.blamed(resumed, "gone on with") if resumed is not None else nullcontext():
+        env = options.make(options.num_envs, options.seed, dump_dir=run.path, training=True)
+        identity = {
+            "config": config, "spec_table": env.spec_table(), "version": dexsim.__version__, "name": run.name,
+        }  # fmt: skip
+        if resumed is not None:
+            checkpoints.check_matches(resumed, identity["spec_table"])
     budget = Budget(options.frames, options.minutes)
-    with wandb_run(options.wandb, run.path, config) as tracked:
+    with wandb_run(options.wandb, run.path, shortened(config)) as tracked:
         observer = TrainingObserver(run.path, window=max(500, options.num_envs), wandb_run=tracked)
         agent = PpoAgent(env, options.rl, budget, observer, run.path, identity, options.seed, 60 * options.save_minutes)
         if resumed is not None:

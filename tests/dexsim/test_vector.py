@@ -130,7 +130,7 @@ def test_seeds_fix_all_that_follows() -> None:
     assert data_equivalence(again, rollout(second, 6), exact=True)
     assert not data_equivalence(again[0][0], first.reset()[0])
     assert not data_equivalence(again[0][0], first.reset(seed=8)[0])
-    assert data_equivalence(first.reset(seed=7, options={"any": 1})[0], rollout(second, 0, seed=7)[0][0], exact=True)
+    assert data_equivalence(first.reset(seed=7, options={})[0], rollout(second, 0, seed=7)[0][0], exact=True)
 
 
 def test_the_seed_argument_is_that_of_the_first_reset() -> None:
@@ -257,7 +257,7 @@ def test_settings_reach_the_environment() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"robot": "gr1t3"}, r"robot.name = 'gr1t3': must be one of gr1t2, gr1t2_inspire"),
+        ({"robot": "gr1t3"}, r"robot = 'gr1t3': no such config; allowed: gr1t2, gr1t2_inspire, gr1t2_tuned"),
         (
             {"randomization": "papr"},
             r"randomization = 'papr': no such config; allowed: none, paper.*did you mean 'paper'",
@@ -287,3 +287,47 @@ def test_importing_dexsim_registers_and_imports_neither_torch_nor_tasks() -> Non
 def test_without_gymnasium_nothing_is_registered_and_nothing_fails() -> None:
     code = "import sys; sys.modules['gymnasium'] = None; import dexsim; assert dexsim.__version__"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+# -- the contract's other arguments ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make_one", [single, vector])
+def test_what_has_no_effect_is_refused(make_one: Any) -> None:
+    env = make_one()
+    with pytest.raises(UserError, match=r"options = \{'reset_mask': 1\}: must be None or empty"):
+        env.reset(options={"reset_mask": 1})
+    env.reset(options={})
+    with pytest.raises(UserError, match=r"actions = 'an array of shape \(2, 26\)': must be of shape \((3, )?26,?\)"):
+        env.step(np.zeros((2, 26)))
+    env.step(np.zeros(env.action_space.shape))  # a refused step has left nothing behind
+    env.close()
+    with pytest.raises(gymnasium.error.ClosedEnvironmentError):
+        env.step(np.zeros(env.action_space.shape))
+
+
+def test_a_vector_environment_wants_one_seed_and_a_reset() -> None:
+    env = vector()
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.step(np.zeros((3, 26)))
+    with pytest.raises(UserError, match=r"seed = \[1, 2, 3\]: must be a whole number or None: one fixes all copies"):
+        env.reset(seed=[1, 2, 3])  # type: ignore[arg-type]
+
+
+def test_the_number_of_steps_can_be_limited() -> None:
+    env = vector(max_episode_steps=2)
+    env.reset(seed=0)
+    assert [env.step(action)[3].all() for action in random_actions(4)] == [False, True, False, True]
+    with pytest.raises(UserError, match="max_episode_steps = 0: must be at least 1, or None"):
+        vector(max_episode_steps=0)
+    with pytest.raises(UserError, match="num_envs = 0: must be at least 1"):
+        vector(num_envs=0)
+
+
+def test_robots_are_those_of_the_configs() -> None:
+    tuned = single(robot="gr1t2_tuned")
+    assert isinstance(tuned.torch_env, Env)
+    nominal = single().torch_env
+    assert isinstance(nominal, Env)
+    assert tuned.torch_env.robot != nominal.robot
+    assert single(robot={"name": "gr1t2"}).torch_env.spec_table() == nominal.spec_table()

@@ -281,7 +281,7 @@ def test_a_missing_bank_is_refused(tmp_path: Path) -> None:
         task(bank="nowhere")
     broken = tmp_path / "broken.npz"
     broken.write_bytes(b"PK not a bank")
-    with pytest.raises(UserError, match=r"broken.npz is not a bank of initial states"):
+    with pytest.raises(UserError, match=r"broken.npz': not a bank of initial states"):
         task(bank=str(broken))
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +25,20 @@ LEARNER = {"units": [32, 32], "mini_epochs": 3}
 
 
 def make_agent(
-    run_dir: Path, frames: int | None = None, minutes: float | None = None, num_envs: int = 64, **settings: Any
+    run_dir: Path,
+    frames: int | None = None,
+    minutes: float | None = None,
+    num_envs: int = 64,
+    save_seconds: float = 1e9,
+    **settings: Any,
 ) -> PpoAgent:
     env = PointEnv(num_envs)
     identity = {"config": {}, "spec_table": env.spec_table(), "version": "0"}
     observer = TrainingObserver(run_dir, window=100)
     chosen = ppo(actor=LEARNER, critic=LEARNER, **settings)
-    return PpoAgent(env, chosen, Budget(frames, minutes), observer, run_dir, identity, seed=3, save_seconds=1e9)
+    return PpoAgent(
+        env, chosen, Budget(frames, minutes), observer, run_dir, identity, seed=3, save_seconds=save_seconds
+    )
 
 
 def trained(agent: PpoAgent) -> PpoAgent:
@@ -56,7 +66,7 @@ def assert_same(a: Any, b: Any, path: str = "") -> None:
 def learned(run_dir: Path) -> dict[str, Any]:
     """What a run has come to, less what depends on the clock or on when checkpoints were written."""
     state = checkpoint.load(run_dir).state
-    del state["seconds"], state["observer"]["best"]
+    del state["seconds"], state["observer"]["best"], state["best"]
     return state
 
 
@@ -156,3 +166,83 @@ def test_progress(frames: Any, minutes: Any, frame: int, seconds: float, progres
 def test_a_budget_must_end() -> None:
     with pytest.raises(UserError, match="frames"):
         Budget()
+
+
+@contextlib.contextmanager
+def disk_of(size: int) -> Iterator[None]:
+    """Let no file grow beyond a size in bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_costs_a_save_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    agent = make_agent(tmp_path, frames=4_096, save_seconds=0.0)
+    save, limit = agent.save_checkpoint, contextlib.ExitStack()
+
+    def save_with_little_room() -> None:
+        if agent.frame == 3_072:
+            limit.enter_context(disk_of(20_000))
+        try:
+            save()
+        finally:
+            limit.close()
+
+    agent.save_checkpoint = save_with_little_room
+    assert not agent.learn()
+    assert caplog.messages == ["the checkpoint of step 3072 was not written (File too large); it is tried again"]
+    kept = [checkpoint.load(tmp_path / "checkpoints" / name).frame for name in ("last.pt", "previous.pt")]
+    assert kept == [4_096, 2_048]
+
+
+def test_a_disk_that_stays_full_leaves_what_was_whole(tmp_path: Path) -> None:
+    agent = make_agent(tmp_path, frames=2_048, save_seconds=0.0)
+    save, limit = agent.save_checkpoint, contextlib.ExitStack()
+
+    def save_until_it_is_full() -> None:
+        save()
+        limit.enter_context(disk_of(20_000))
+
+    agent.save_checkpoint = save_until_it_is_full
+    message = r"step 2048 could not be written \(File too large\); the one of step 1024 is whole"
+    with limit, pytest.raises(UserError, match=message):
+        agent.learn()
+    assert checkpoint.load(tmp_path).frame == 1_024
+
+
+def test_the_best_policy_goes_with_a_resumed_run(tmp_path: Path) -> None:
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    trained(make_agent(first, frames=20_480, save_seconds=0.0))
+    best = checkpoint.load(first / "checkpoints" / "best.pt")
+    for name in ("best.pt", "previous.pt"):
+        (first / "checkpoints" / name).unlink()
+    going_on = make_agent(second, frames=21_504)
+    going_on.resume(checkpoint.load(first))
+    going_on.algo_observer.improved = lambda: False
+    trained(going_on)
+    found = checkpoint.load(second / "checkpoints" / "best.pt")
+    assert found.frame == best.frame > 0
+    assert_same(found.state["model"], best.state["model"])
+    anew = make_agent(third, frames=best.frame + 1_024)  # from the best policy itself: its environments start anew
+    anew.resume(found)
+    trained(anew)
+    assert checkpoint.load(third).frame == best.frame + 1_024
+    assert float(rows(third)[-1]["frame"]) == best.frame + 1_024
+
+
+def test_what_another_version_lacks_is_named(tmp_path: Path) -> None:
+    trained(make_agent(tmp_path, frames=1_024))
+    old = checkpoint.load(tmp_path)
+    del old.state["env_state"]["velocity"], old.state["rollout"], old.state["format"]
+    pattern = (
+        r"last\.pt was written by dexsim 0 \(format 1\) and cannot be gone on with by dexsim .*: it has no rollout, "
+    )
+    with pytest.raises(UserError, match=pattern + r"env_state\.velocity; it can be evaluated"):
+        make_agent(tmp_path / "next", frames=2_048).resume(old)
+    odd = checkpoint.load(tmp_path)
+    odd.state["env_state"]["random"] = "none"
+    with pytest.raises(UserError, match=r"written by dexsim 0 .* and cannot be gone on with .*"):
+        make_agent(tmp_path / "next", frames=2_048).resume(odd)

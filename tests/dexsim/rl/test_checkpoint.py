@@ -15,6 +15,7 @@ import torch
 from dexsim.errors import UserError
 from dexsim.rl import checkpoint
 from dexsim.rl.checkpoint import Checkpoint, CheckpointFolder
+from dexsim.runs import RunFolder
 from tests.fakes import PointEnv
 
 KILLS = 25
@@ -22,13 +23,14 @@ KILLED_WRITER = """
 import itertools, os, random, signal, sys, time
 from pathlib import Path
 import torch
-from dexsim.rl.checkpoint import CheckpointFolder, load
+from dexsim.rl.checkpoint import CheckpointFolder, best_part, load
 
 def write(frames, told=None):
     folder = CheckpointFolder(run)
     for frame in frames:
-        state = {"model": torch.full((300_000,), float(frame)), "config": {}, "spec_table": {}, "version": "0"}
-        folder.save({**state, "frame": frame}, best=frame % 3 == 0)
+        model = {"weight": torch.full((300_000,), float(frame))}
+        state = {"model": model, "config": {}, "spec_table": {}, "version": "0", "frame": frame}
+        folder.save(state, best_part(state) if frame % 3 == 0 else None)
         if told is not None:
             os.write(told, b".")
 
@@ -49,7 +51,7 @@ for kill in range(int(sys.argv[2])):
     os.close(heard)
     for file in run.glob("checkpoints/[a-z]*.pt"):
         saved = load(file)
-        assert (saved.state["model"] == saved.frame).all(), file
+        assert (saved.state["model"]["weight"] == saved.frame).all(), file
     last = load(run).frame
     assert last > newest
     newest = last
@@ -72,13 +74,30 @@ def test_a_kill_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_last_best_and_previous(tmp_path: Path) -> None:
-    folder = CheckpointFolder(tmp_path)
+    folder, best = CheckpointFolder(tmp_path), None
     for frame in range(4):
         state = {"model": {}, "config": {}, "spec_table": {}, "version": "0", "frame": frame}
-        folder.save(state, best=frame == 1)
+        best = checkpoint.best_part(state) if frame == 1 else best
+        folder.save(state, best)
     frames = {name: checkpoint.load(folder.path / f"{name}.pt").frame for name in ("last", "previous", "best")}
     assert frames == {"last": 3, "previous": 2, "best": 1}
     assert checkpoint.load(tmp_path).path == folder.last
+
+
+def test_of_several_runs_the_one_that_started_last_is_taken(tmp_path: Path) -> None:
+    names = ("2026-03-29_02-59-59", "2026-03-29_02-00-00", "z_kept")  # a clock that was put back, and a renamed folder
+    for frame, name in enumerate(names):
+        with RunFolder.create("train", "lift", {}, tmp_path) as run:
+            make(run.path, frame=frame)
+        run.path.rename(run.path.with_name(name))
+    (tmp_path / "train" / "lift" / "notes").mkdir()
+    assert checkpoint.load(tmp_path / "train" / "lift").frame == 2
+    (tmp_path / "train" / "lift" / "z_kept").rename(tmp_path / "train" / "lift" / "a_kept")
+    assert checkpoint.load(tmp_path / "train" / "lift").frame == 2
+    (tmp_path / "train" / "lift" / "a_kept" / "run.json").unlink()
+    with pytest.raises(UserError, match=r"lift: which run is the newest is not known: no start in .*a_kept/run\.json"):
+        checkpoint.load(tmp_path / "train" / "lift")
+    assert checkpoint.load(tmp_path / "train" / "lift" / "a_kept").frame == 2
 
 
 def test_environment_state_may_hold_numpy(tmp_path: Path) -> None:
@@ -110,7 +129,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"broken\.pt is not a checkpoint"):
         checkpoint.load(tmp_path / "broken.pt")
     torch.save({"weights": torch.zeros(2)}, tmp_path / "other.pt")
-    with pytest.raises(UserError, match="no model, config and spec_table"):
+    with pytest.raises(UserError, match="no model, config, spec_table, version, frame in it"):
         checkpoint.load(tmp_path / "other.pt")
 
 

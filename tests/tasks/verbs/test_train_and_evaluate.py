@@ -14,6 +14,7 @@ from unittest import mock
 import pyarrow.parquet
 import pytest
 import torch
+import wandb
 
 from dexsim import cli, settings
 from dexsim.control.actions import ControlSettings
@@ -50,6 +51,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         return PointEnv(num_envs, seed, joints)
 
     monkeypatch.setattr(EnvSettings, "make", make)
+    monkeypatch.setattr(EnvSettings, "with_content", lambda chosen: chosen)  # points are no task that is installed
     return calls
 
 
@@ -92,6 +94,24 @@ def test_tracking_ends_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert tracked.finish.call_args_list == [mock.call(exit_code=1) if breaks else mock.call()]
 
 
+def test_the_variables_of_wandb_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = mock.Mock()
+    monkeypatch.setattr("wandb.init", start)
+    assert settings.plain(cli.compose("train"))["wandb"] == "offline"
+    for name, value in {"MODE": "online", "PROJECT": "mine", "NAME": "first"}.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    assert settings.plain(cli.compose("train"))["wandb"] == "online"
+    run_verb(train, tmp_path, **{**CONFIG, "wandb": "online"})
+    assert {key: start.call_args.kwargs[key] for key in ("mode", "project", "name")} == {
+        "mode": "online",
+        "project": "mine",
+        "name": "first",
+    }
+    start.side_effect = wandb.errors.UsageError("No API key configured.")
+    with pytest.raises(UserError, match=r"wandb = 'online': No API key configured\.; wandb=offline needs no account"):
+        run_verb(train, tmp_path, **{**CONFIG, "wandb": "online"})
+
+
 def test_ctrl_c_says_how_to_go_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +151,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path, values: dict[str, Any], messag
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(EnvSettings, "make", lambda _, num_envs, seed, **__: PointEnv(num_envs, seed))
+        patch.setattr(EnvSettings, "with_content", lambda chosen: chosen)
         config = {**CONFIG, "control": {"policy_hz": 10.0}, "randomization": {"noise": 0.1, "lag": 0.2}}
         return run_verb(train, tmp_path_factory.mktemp("trained"), **config).path
 

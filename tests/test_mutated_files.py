@@ -1,0 +1,189 @@
+"""No traceback for a user's mistake: every reader takes a damaged file, or refuses it in one line."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import random
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import dexsim.settings
+from dexsim import robots
+from dexsim.errors import UserError
+from dexsim.launch import job
+from dexsim.paths import assets_dir, cfg_dir
+from dexsim.rl.player import Policy
+from dexsim.runs import RunFolder, find_complete, find_run, read_results
+from tasks.registry import make_env, make_task
+from tasks.verbs import evaluate
+from tests import mutated
+from tests.fakes import ppo_section, run_verb
+from tests.mutated import JSON, NUMPY, TORCH, YAML, Format
+
+ROBOT = robots.load("gr1t2")
+Files = dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What reads files.
+
+    Attributes:
+        files: Makes sound files in a folder.
+        damaged: Name -> format of those that are damaged.
+        read: Reads the folder.
+        tries: How many damaged sets of files it is given.
+    """
+
+    files: Callable[[Path], None]
+    damaged: Mapping[str, Format | None]
+    read: Callable[[Path], object]
+    tries: int = 100
+
+
+def _copied(*sources: Path) -> Callable[[Path], None]:
+    def copy(folder: Path) -> None:
+        for source in sources:
+            (folder / source.name).write_bytes(source.read_bytes())
+
+    return copy
+
+
+def _description(folder: Path) -> None:
+    content = json.loads((assets_dir() / "robots" / "gr1t2_inspire.json").read_text())
+    (folder / "mine.json").write_text(json.dumps({**content, "name": "mine"}))
+
+
+def _run(folder: Path) -> None:
+    with RunFolder.create("train", "lift", {"seed": 0}, folder) as run:
+        run.result("success", 0.5, "1", 10, (0.2, 0.8))
+    run.path.rename(run.path.with_name("run"))
+
+
+def _jobs(folder: Path) -> None:
+    job.Job(0, ["seed=0"], "complete", "success", str(folder), None).write(folder)
+
+
+def _checkpoint(folder: Path) -> None:
+    """A checkpoint of a policy that never learned, with the tables of a real environment."""
+    names = ("task", "robot", "backend", "randomization", "control")
+    task = {"name": "box_lift", **dexsim.settings.shipped("task", "box_lift")}
+    sections = dict(zip(names, (task, {"name": "gr1t2", "tuned": None}, {"threads": 1}, {}, {}), strict=True))
+    env = make_env(**sections)
+    policy = Policy(env.num_obs, (8,), env.num_actions)
+    linear = [layer for layer in policy.layers if isinstance(layer, torch.nn.Linear)]
+    model = {
+        f"{name}.{key}": value.detach()
+        for name, layer in zip(("a2c_network.actor_mlp.0", "a2c_network.mu"), linear, strict=True)
+        for key, value in layer.named_parameters()
+    }
+    config = {**sections, "rl": ppo_section()}
+    state = {"model": model, "config": config, "spec_table": env.spec_table(), "version": "0.1.0", "frame": 1}
+    torch.save(state, folder / "last.pt")
+
+
+def _evaluated(folder: Path) -> object:
+    given = {"checkpoint": str(folder / "last.pt"), "episodes": 1, "num_envs": 1, "threads": 1}
+    return run_verb(evaluate, folder, **given)
+
+
+READERS: dict[str, Reader] = {
+    "tuned robot": Reader(
+        _copied(assets_dir() / "robots" / "gr1t2_tuned.yaml"),
+        {"gr1t2_tuned.yaml": YAML},
+        lambda folder: robots.load_robot({"name": "gr1t2", "tuned": str(folder / "gr1t2_tuned.yaml")}),
+    ),
+    "robot's description": Reader(
+        _description,
+        {"mine.json": JSON},
+        lambda folder: robots.load(str(folder / "mine.json")),
+    ),
+    "bank": Reader(
+        _copied(assets_dir() / "banks" / "box_lift_gr1t2.npz"),
+        {"box_lift_gr1t2.npz": NUMPY},
+        lambda folder: make_task({"name": "box_lift", "bank": str(folder / "box_lift_gr1t2.npz")}, ROBOT),
+    ),
+    "run": Reader(
+        _run,
+        {"train/lift/run/run.json": JSON, "train/lift/run/result.json": JSON},
+        lambda folder: [
+            find_run(folder / "train" / "lift", "result.json"),
+            find_complete("train", "lift", {"seed": 0}, folder),
+            read_results(folder / "train" / "lift" / "run"),
+        ],
+    ),
+    "jobs of a sweep": Reader(_jobs, {"jobs/0.json": JSON}, job.read_jobs),
+    "checkpoint, evaluated": Reader(_checkpoint, {"last.pt": TORCH}, _evaluated, tries=60),
+    "config of a task": Reader(
+        _copied(cfg_dir() / "task" / "box_lift.yaml"),
+        {"box_lift.yaml": YAML},
+        lambda folder: dexsim.settings.read(folder / "box_lift.yaml"),
+    ),
+}
+
+
+@functools.cache
+def sound(name: str) -> Files:
+    """The files of a reader, undamaged."""
+    with tempfile.TemporaryDirectory() as place:
+        READERS[name].files(Path(place))
+        return {str(p.relative_to(place)): p.read_bytes() for p in Path(place).rglob("*") if p.is_file()}
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Any:
+    """Damaged values make libraries warn."""
+    logging.disable(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    logging.disable(logging.NOTSET)
+
+
+def read(name: str, files: Files) -> object:
+    with tempfile.TemporaryDirectory() as place:
+        for file, data in files.items():
+            (Path(place) / file).parent.mkdir(parents=True, exist_ok=True)
+            (Path(place) / file).write_bytes(data)
+        return READERS[name].read(Path(place))
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_what_is_whole_is_read(name: str) -> None:
+    read(name, sound(name))
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_what_is_damaged_is_read_or_refused_in_one_line(name: str) -> None:
+    reader = READERS[name]
+
+    @settings(
+        max_examples=reader.tries,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    @given(st.integers(0, 2**32))
+    def hold(seed: int) -> None:
+        chance = random.Random(seed)
+        file = chance.choice(sorted(reader.damaged))
+        damaged = mutated.damage(sound(name)[file], reader.damaged[file], chance)
+        try:
+            read(name, {**sound(name), file: damaged})
+        except UserError as error:
+            assert str(error).strip()
+            assert len(str(error).splitlines()) == 1, str(error)
+
+    hold()
