@@ -46,7 +46,7 @@ from dexsim.files import atomic_path
 from dexsim.robots import RobotSpec
 from real2sim.logs import checks, limits, response
 from real2sim.logs.joint_log import SETTLE_S, JointLog, find_valid
-from real2sim.logs.readers.lerobot import read_lerobot
+from real2sim.logs.readers.lerobot import is_dataset, read_lerobot
 from real2sim.logs.readers.mcap import read_mcap
 from real2sim.logs.readers.recording import KINDS, TIME, Recording, is_file, parse_json
 from real2sim.logs.readers.tables import read_csv, read_parquet
@@ -128,7 +128,7 @@ def save_log(path: str | Path, log: JointLog) -> None:
 
 
 def _read(path: Path, robot: RobotSpec, episode: int) -> Recording:
-    if is_file(path / "meta" / "info.json"):
+    if is_dataset(path):
         return read_lerobot(path, robot, episode)
     if not is_file(path):
         what = "a folder without meta/info.json" if os.path.isdir(path) else "no such file"

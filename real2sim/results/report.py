@@ -60,15 +60,20 @@ def _errors(outcome: Outcome) -> str:
 
 def _account(outcome: Outcome) -> str:
     determined = outcome.confidence.determined
+    doubt = f"<p><b>{html.escape(outcome.effort_doubt)}.</b></p>" if outcome.effort_doubt else ""
     return (
-        f"<p>{determined.sum()} of {len(determined)} parameters are determined by the log. The others are not, for the "
-        "reason that is given: where only its prior tells one, it is where the search began. Intervals are 95%, from "
-        "the log, the prior, and what physics steps and the model are off by, which is most of them. The last columns "
-        "say how far the position of the joint that it moves most changes, for 10% of a positive parameter or a "
-        "hundredth of the bounds of another.</p>"
-    ) + "".join(
-        f"<p><b>{html.escape(joint)} is not reproduced: {1e3 * error:.3g} mrad.</b></p>"
-        for joint, error in outcome.astray
+        doubt
+        + (
+            f"<p>{determined.sum()} of {len(determined)} parameters are determined by the log. The others are not, for the "
+            "reason that is given: where only its prior tells one, it is where the search began. Intervals are 95%, from "
+            "the log, the prior, and what physics steps and the model are off by, which is most of them. The last columns "
+            "say how far the position of the joint that it moves most changes, for 10% of a positive parameter or a "
+            "hundredth of the bounds of another.</p>"
+        )
+        + "".join(
+            f"<p><b>{html.escape(joint)} is not reproduced: {1e3 * error:.3g} mrad.</b></p>"
+            for joint, error in outcome.astray
+        )
     )
 
 

@@ -50,6 +50,11 @@ FASTEST = 10_000  # rows a second
 RATE_ERROR = 0.1  # by which the steps of the timestamps may differ from the rate that is stated
 
 
+def is_dataset(path: Path) -> bool:
+    """Whether a path leads to a LeRobot dataset."""
+    return is_file(path / "meta" / "info.json")
+
+
 def read_lerobot(folder: Path, robot: RobotSpec, episode: int = 0) -> Recording:
     """Reads an episode.
 
