@@ -58,9 +58,9 @@ def doubt(scales: dict[str, float]) -> str:
     wrong = list(scales) if several else [name for name, is_wrong in zip(scales, single, strict=True) if is_wrong]
     named = ", ".join(f"{name} {scales[name]:.2g}" for name in wrong)
     return (
-        f"efforts and motion disagree in scale: efforts are not what the arms carry, but so many times it: {named}; are "
-        "they in N m, of the joint and not of the motor? Stiffness, damping, armature, friction and mass come out as "
-        "many times too large"
+        f"efforts and motion disagree in scale: efforts are not what the arms carry, but so many times it: {named}; "
+        "are they in N m, of the joint and not of the motor? Stiffness, damping, armature, friction and mass come out "
+        "as many times too large"
     )
 
 
