@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 from dexsim import __version__
 from dexsim.errors import UserError, parsing, require
 from dexsim.files import atomic_write
-from dexsim.launch.overrides import OURS, given
+from dexsim.launch.overrides import OURS
 from dexsim.paths import assets_dir
 
 _CONFIG, _LOG, _RESULT, _RUN = "config.yaml", "log.txt", "result.json", "run.json"
@@ -43,7 +43,6 @@ class RunFolder:
         path: The folder.
         name: What the user calls the run.
         overrides: What the user gave, `key=value` each.
-        given: The keys of the verb's own config among them, at its top level.
         results: What `result` has recorded so far: name to value, unit, n and interval.
     """
 
@@ -51,7 +50,6 @@ class RunFolder:
         self.path = path
         self.name = name
         self.overrides: Sequence[str] = ()
-        self.given: set[str] = set()
         self.results: dict[str, dict[str, Any]] = {}
         self._record: dict[str, Any] = {}
         self._log = contextlib.ExitStack()
@@ -80,7 +78,6 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"runs_dir = {str(root)!r}: cannot make a run there ({error.strerror})") from None
         run.overrides = tuple(overrides)
-        run.given = given(overrides)
         run._record = {"verb": verb, "name": name, "overrides": [*overrides], **_identity(resolved)}
         return run
 
@@ -183,7 +180,8 @@ def find_run(path: str | Path, file: str) -> Path | None:
     silent = [run for run in runs if not times[run]]
     if len(runs) > 1 and silent:
         raise UserError(f"{folder}: which run is the newest is not known: no start in {silent[0] / _RUN}; name one")
-    return max(runs, key=lambda run: times[run], default=None)
+    # A copy started when its original did: of the two the one that was written to last.
+    return max(runs, key=lambda run: (times[run], (run / file).stat().st_mtime_ns), default=None)
 
 
 def series_of(path: str | Path, verb: str) -> tuple[Path, str] | None:
@@ -196,13 +194,14 @@ def series_of(path: str | Path, verb: str) -> tuple[Path, str] | None:
     Returns:
         None where no such run is found: it was moved, or never made here.
     """
-    place = Path(path).expanduser().absolute()
-    run = next((each for each in (place, *place.parents[:2]) if (each / _RUN).is_file()), None)
-    names = place if run is None else run.parent
-    if names.parent.name != verb or not _NAME.fullmatch(names.name) or not names.is_dir():
-        return None
-    root = names.parents[1]
-    return root if Path(path).is_absolute() else Path(os.path.relpath(root)), names.name
+    given = Path(path).expanduser()
+    for place in dict.fromkeys((given.absolute(), given.resolve())):  # by its name, then by what a link leads to
+        run = next((each for each in (place, *place.parents[:2]) if (each / _RUN).is_file()), None)
+        names = place if run is None else run.parent
+        if names.parent.name == verb and _NAME.fullmatch(names.name) and names.is_dir():
+            root = names.parents[1]
+            return root if given.is_absolute() else Path(os.path.relpath(root)), names.name
+    return None
 
 
 def shortened(value: Any) -> Any:

@@ -9,6 +9,7 @@ go on with `resume=<run folder>`.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -31,8 +32,11 @@ from dexsim.robots import RobotSpec, constants, load_robot
 from dexsim.runs import RunFolder, find_run
 from real2sim.logs.files import load_log
 from real2sim.logs.joint_log import JointLog
+from real2sim.logs.overlap import find_copy
+from real2sim.logs.readers.lerobot import is_dataset
 from real2sim.results import report, throughput
 from real2sim.results.confidence import AT_BOUND, assess
+from real2sim.results.effort_scale import doubt, effort_scales
 from real2sim.results.judgement import judge
 from real2sim.results.outcome import ALGORITHM_1, NOMINAL, TUNED, Outcome, record, write_files
 from real2sim.search import state
@@ -79,6 +83,7 @@ class AutotuneSettings:
         real2sim: space and stages.
         backend: section of the simulator.
         heldout: logs that the fit never sees; None sets the last fifth of `log` aside.
+        heldout_episode: of the LeRobot datasets among them, of `log` where there is no other; None takes `episode`.
         units: of all angles, "rad" or "deg"; None believes the log.
         clock_offset: what to add to the clock of the commands, s.
         episode: of a LeRobot dataset.
@@ -93,6 +98,7 @@ class AutotuneSettings:
     real2sim: Real2SimSettings
     backend: BackendSettings
     heldout: str | list[str] | None
+    heldout_episode: int | list[int] | None
     units: str | None
     clock_offset: float
     episode: int
@@ -111,6 +117,21 @@ class AutotuneSettings:
     def heldout_paths(self) -> list[str] | None:
         """`heldout` as a list, where it is given."""
         return [self.heldout] if isinstance(self.heldout, str) else self.heldout
+
+    @property
+    def heldout_logs(self) -> list[tuple[str, int]] | None:
+        """Path and episode of each log that is held out; None where none is given."""
+        given, paths = self.heldout_episode, self.heldout_paths
+        if given is None:
+            return None if paths is None else [(path, self.episode) for path in paths]
+        episodes = given if isinstance(given, list) else [given]
+        require(len(episodes) > 0, "heldout_episode", given, "an episode or more, or null")
+        found: list[tuple[str, int]] = []
+        for path in [self.log] if paths is None else paths:
+            found += [(path, each) for each in (episodes if is_dataset(Path(path)) else [self.episode])]
+        datasets = any(is_dataset(Path(path)) for path, _ in found)
+        require(datasets, "heldout_episode", given, "null where no LeRobot dataset is held out")
+        return found
 
 
 def main(config: Mapping[str, Any], run: RunFolder) -> None:
@@ -172,6 +193,9 @@ def autotune(options: AutotuneSettings, run: RunFolder) -> None:
     for each in heldout:
         problem.on(each)  # refuses one of which hardly a row counts, before the work
     _log.info("%s", _describe(log, heldout, space))
+    effort_doubt = doubt(effort_scales(log, robot))
+    if effort_doubt:
+        _log.warning("%s: %s", log.name, effort_doubt)  # now too: it may be worth no fit
     _log.info("a killed run goes on with: %s", command("autotune", assign("resume", run.path)))
     fit = Fit(problem, options.real2sim.stages, run.path / FIT, options.seed)
     fit.run()
@@ -184,7 +208,7 @@ def autotune(options: AutotuneSettings, run: RunFolder) -> None:
         sets[ALGORITHM_1] = space.constants(ranking.ranked(0.0))
     judged = tuple(judge(problem, each, sets) for each in (log, *heldout))
     speed = throughput.measure(problem, options.random_candidates, options.backend.threads)
-    outcome = Outcome(problem, fit, confidence, judged, ranking, took, speed)
+    outcome = Outcome(problem, fit, confidence, judged, ranking, took, speed, effort_doubt)
     write_files(outcome, load_robot({**options.robot, "tuned": None}), run.path)
     record(outcome, run)
     _print_table(outcome)
@@ -194,7 +218,7 @@ def autotune(options: AutotuneSettings, run: RunFolder) -> None:
 
 def _absolute(path: str) -> str:
     given = Path(path)
-    return str(given.absolute() if given.exists() else given)  # an error names what was given
+    return str(given.absolute() if os.path.exists(given) else given)  # an error names what was given
 
 
 def _resumed(values: Mapping[str, Any], overrides: Sequence[str], run: RunFolder | None) -> dict[str, Any]:
@@ -208,7 +232,8 @@ def _resumed(values: Mapping[str, Any], overrides: Sequence[str], run: RunFolder
         if not (folder / name).is_file():
             raise UserError(f"resume = {str(folder)!r}: nothing to go on with: it has no {name}")
     known = {item.name for item in fields(AutotuneSettings)}
-    config = {str(key): value for key, value in _read_config(folder / "config.yaml").items() if key in known}
+    own = {**settings.shipped("", "autotune"), **_read_config(folder / "config.yaml")}  # what is newer than the run
+    config = {str(key): value for key, value in own.items() if key in known}
     states = [name for name in (FIT, RANDOM) if (folder / name).is_file()]
     for name in states:
         state.read(folder / name)  # before the first of them is in the new folder
@@ -231,24 +256,37 @@ def _read_config(path: Path) -> dict[Any, Any]:
 def _logs(options: AutotuneSettings, robot: RobotSpec) -> tuple[JointLog, list[JointLog]]:
     """The log to fit to and those to judge by."""
 
-    def load(path: str) -> JointLog:
-        return load_log(path, robot, options.units, options.clock_offset, options.episode)
+    def load(path: str, episode: int) -> JointLog:
+        return load_log(path, robot, options.units, options.clock_offset, episode)
 
-    log = load(options.log)
+    log = load(options.log, options.episode)
     if log.duration < SHORTEST_S:
         raise UserError(f"log = {options.log}: lasts {log.duration:.2f} s; allowed: {SHORTEST_S:g} s or more")
-    paths = options.heldout_paths
-    if paths is not None:
-        require(len(paths) > 0, "heldout", paths, "a path or more, or null for the last fifth of the log")
-        heldout = [load(path) for path in paths]
-        for path, other in zip(paths, heldout, strict=True):
-            require(other.digest != log.digest, "heldout", path, "other logs than the one that is fitted")
+    given = options.heldout_logs
+    if given is not None:
+        require(len(given) > 0, "heldout", [], "a path or more, or null for the last fifth of the log")
+        heldout = [load(*each) for each in given]
+        for number, ((path, _), other) in enumerate(zip(given, heldout, strict=True)):
             shared = set(other.joints) & {name for name, moved in zip(log.joints, log.moved, strict=True) if moved}
             require(len(shared) > 0, "heldout", path, f"logs with a joint that moves in {log.name}")
+            _check_apart(log, other, path, "the one that is fitted")
+            for earlier in heldout[:number]:
+                _check_apart(earlier, other, path, f"{earlier.name}, which is held out as well")
         return log, heldout
     cut = log.time[0] + (1 - HELDOUT_SHARE) * log.duration
     first, last = log.part(0.0, cut), log.part(cut, log.duration + 1.0)
     return replace(first, name=f"{log.name}, first {cut:.0f} s"), [replace(last, name=f"{log.name}, the rest")]
+
+
+def _check_apart(log: JointLog, other: JointLog, path: str, than: str) -> None:
+    """Refuse a log to judge by with rows of another, whatever file they are in."""
+    copied = find_copy(log, other)
+    if copied is not None:
+        at, start = copied
+        raise UserError(
+            f"heldout = {path!r}: must be other logs than {than}; its rows at {start:.0f} s are those of {log.name} at "
+            f"{at:.0f} s"
+        )
 
 
 def _describe(log: JointLog, heldout: list[JointLog], space: SearchSpace) -> str:
@@ -289,6 +327,8 @@ def _report_doubts(outcome: Outcome) -> None:
     tuned, nominal = (outcome.error(name, "fit") for name in (TUNED, NOMINAL))
     if not tuned < nominal:
         _log.warning("the fit failed: %.3g rad^2 on its own log, the nominal robot has %.3g", tuned, nominal)
+    if outcome.effort_doubt:
+        _log.warning("%s: %s", outcome.problem.log.name, outcome.effort_doubt)
     reasons = zip(outcome.problem.space.parameters, outcome.confidence.reasons, strict=True)
     bound = [parameter.name for parameter, reason in reasons if reason == AT_BOUND]
     if bound:

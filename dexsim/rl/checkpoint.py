@@ -192,7 +192,8 @@ def check_matches(checkpoint: Checkpoint, spec_table: Mapping[str, Any], allow: 
     skipped = {*allow, "version", "state"}
     wanted = {key: value for key, value in checkpoint.spec_table.items() if key not in skipped}
     offered = {key: value for key, value in spec_table.items() if key not in skipped}
-    check_same(wanted, offered, f"checkpoint={checkpoint.path}")
+    author = "" if checkpoint.is_ours else f", written by {checkpoint.author},"
+    check_same(wanted, offered, f"checkpoint={checkpoint.path}{author}")
 
 
 class CheckpointFolder:

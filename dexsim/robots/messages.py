@@ -7,7 +7,8 @@ Two topics of JSON messages, UTF-8, whose `log_time` is when a command was sent 
   last two may be absent.
 
 A value that is not finite is written as null, which JSON knows, and read as NaN. The file's metadata record "robot"
-holds the names of the robot and of its hand.
+holds the names of the robot and of its hand. As in ROS, a message may call the joints `name`, values that were not
+measured may be an empty list, and what else it has (`header`) is passed over.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from dexsim.errors import UserError
 COMMAND_TOPIC = "/joint/command"
 STATE_TOPIC = "/joint/state"
 ROBOT_RECORD = "robot"
+ENCODING = "json"
 _VALUES = ("position", "velocity", "effort")
 
 
@@ -68,16 +70,14 @@ def decode(data: bytes) -> JointMessage:
     """
     try:
         body = json.loads(data.decode("utf-8"))
-        velocity, effort = body.get("velocity"), body.get("effort")
-        return JointMessage(
-            tuple(str(name) for name in body["names"]),
-            _floats(body["position"]),
-            None if velocity is None else _floats(velocity),
-            None if effort is None else _floats(effort),
-        )
+        names = body["names"] if "names" in body else body["name"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise TypeError("names must be a list of texts")
+        velocity, effort = (None if body.get(key) in (None, []) else _floats(body[key]) for key in _VALUES[1:])
+        return JointMessage(tuple(names), _floats(body["position"]), velocity, effort)
     except UserError:
         raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UserError(f"not a joint message: {data[:60]!r} ({type(error).__name__}: {error})") from None
 
 
@@ -146,7 +146,7 @@ class MessageWriter:
     def _register(self, topic: str, keys: Sequence[str]) -> int:
         name = topic.strip("/").replace("/", "_")
         schema = self._writer.register_schema(name, "jsonschema", json.dumps(_schema(keys)).encode("utf-8"))
-        return self._writer.register_channel(topic, "json", schema)
+        return self._writer.register_channel(topic, ENCODING, schema)
 
 
 def _schema(keys: Sequence[str]) -> dict[str, Any]:
@@ -158,5 +158,8 @@ def _schema(keys: Sequence[str]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": required}
 
 
-def _floats(values: Sequence[float | None]) -> tuple[float, ...]:
+def _floats(values: object) -> tuple[float, ...]:
+    """Numbers of a message, null as NaN."""
+    if not isinstance(values, list) or any(isinstance(value, (str, bool)) for value in values):
+        raise TypeError("values must be a list of numbers")
     return tuple(math.nan if value is None else float(value) for value in values)

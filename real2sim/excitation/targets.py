@@ -15,7 +15,8 @@ from dexsim.errors import UserError
 from dexsim.files import atomic_path
 from dexsim.robots import RobotSpec
 from real2sim.logs.checks import check_hand
-from real2sim.logs.importers import TIME, read_parquet
+from real2sim.logs.readers.recording import TIME, parse_json
+from real2sim.logs.readers.tables import read_parquet
 
 _COMMAND = "command."
 # Of targets that went through a file in single precision, rad.
@@ -136,7 +137,7 @@ def load_targets(path: str | Path, robot: RobotSpec) -> Targets:
 
 def _check_units(file: str, text: str | None) -> None:
     try:
-        units = json.loads(text) if text is not None else {}
+        units = parse_json(text) if text is not None else {}
     except ValueError:
         units = text
     unit = units.get("command", "rad") if isinstance(units, dict) else units

@@ -26,15 +26,17 @@ format                "1"
 ====================  ========================================================================
 
 Other files are read as well: CSV with the same columns, MCAP (`dexsim.robots.messages`), episodes of a LeRobot dataset.
-All of them pass the same checks (`real2sim.logs.checks`).
+All of them pass the same checks (`checks`, `limits`, `response`).
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import re
+import os
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,18 +44,21 @@ import numpy as np
 from dexsim.errors import UserError, require, unknown
 from dexsim.files import atomic_path
 from dexsim.robots import RobotSpec
-from real2sim.logs import checks as log_checks
-from real2sim.logs.checks import apparent_lag
-from real2sim.logs.importers import KINDS, TIME, Recording, read_csv, read_lerobot, read_mcap, read_parquet
+from real2sim.logs import checks, limits, response
 from real2sim.logs.joint_log import SETTLE_S, JointLog, find_valid
+from real2sim.logs.readers.lerobot import is_dataset, read_lerobot
+from real2sim.logs.readers.mcap import read_mcap
+from real2sim.logs.readers.recording import KINDS, TIME, Recording, is_file, parse_json
+from real2sim.logs.readers.tables import read_csv, read_parquet
+from real2sim.logs.readers.units import ANGLES, SI, allowed_units, plain_unit
+from real2sim.logs.response import apparent_lag
 
 __all__ = ["SETTLE_S", "JointLog", "apparent_lag", "load_log", "save_log"]
 
 _log = logging.getLogger(__name__)
 
 FORMAT = "1"
-UNITS = {TIME: "s", "command": "rad", "position": "rad", "velocity": "rad/s", "effort": "N m"}
-_ANGLES = {"rad": "rad", "radian": "rad", "radians": "rad", "deg": "deg", "degree": "deg", "degrees": "deg", "°": "deg"}
+READERS = {".parquet": read_parquet, ".csv": read_csv, ".mcap": read_mcap, ".csv.gz": read_csv}
 
 
 def load_log(
@@ -78,15 +83,18 @@ def load_log(
     joints = _match_joints(recording, robot)
     _check_metadata(recording, robot)
     log, converted = _assemble(recording, joints, robot, units)
-    log_checks.check_ranges(log, robot, file, converted)
+    limits.check_ranges(log, robot, file, converted)
     if not log.valid.all():
         _log.warning("%s: %d of %d rows are in or just after a gap", file, np.sum(~log.valid), len(log.time))
     log = log.hold(clock_offset)
-    log_checks.check_known(log, file)
-    log_checks.warn_odd(log, file)
-    log_checks.check_followers(log, file)
-    log_checks.check_lag(log, file, clock_offset)  # first: where the clocks differ, joints seem mixed up as well
-    log_checks.check_labels(log, file)
+    checks.check_known(log, file)
+    checks.warn_odd(log, file)
+    response.check_followers(log, file)
+    response.check_lag(log, file, clock_offset)  # first: where the clocks differ, joints seem mixed up as well
+    response.check_labels(log, file)
+    response.check_velocity(log, file)
+    limits.check_signs(log, robot, file)
+    limits.check_effort(log, robot, file)
     return log
 
 
@@ -111,7 +119,7 @@ def save_log(path: str | Path, log: JointLog) -> None:
         "command_rate_hz": f"{log.command_hz:.6g}",
         "measurement_rate_hz": f"{log.measurement_hz:.6g}",
         "joint_order": json.dumps(log.joints),
-        "units": json.dumps(UNITS),
+        "units": json.dumps(SI),
         "format": FORMAT,
     }
     table = pa.table(columns).replace_schema_metadata(metadata)
@@ -120,16 +128,30 @@ def save_log(path: str | Path, log: JointLog) -> None:
 
 
 def _read(path: Path, robot: RobotSpec, episode: int) -> Recording:
-    if (path / "meta" / "info.json").is_file():
+    if is_dataset(path):
         return read_lerobot(path, robot, episode)
-    if not path.is_file():
-        what = "a folder without meta/info.json" if path.is_dir() else "no such file"
-        raise UserError(f"log {str(path)!r}: {what}; allowed: .parquet, .csv, .mcap, the folder of a LeRobot dataset")
-    readers = {".parquet": read_parquet, ".csv": read_csv, ".mcap": read_mcap}
-    suffix = path.suffix.lower()
-    if suffix not in readers:
-        raise unknown(f"log {str(path)!r}: unknown suffix {path.suffix!r}", suffix, readers)
-    return readers[suffix](path)
+    if not is_file(path):
+        what = "a folder without meta/info.json" if os.path.isdir(path) else "no such file"
+        allowed = ".parquet, .csv, .mcap, the folder of a LeRobot dataset"
+        raise UserError(f"log {str(path)!r}: {what}; allowed: {allowed}")
+    suffix = "".join(path.suffixes[-2:]).lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
+    if suffix not in READERS:
+        raise unknown(f"log {str(path)!r}: unknown suffix {path.suffix!r}", suffix, READERS)
+    return _spelled(READERS[suffix](path), robot)
+
+
+def _spelled(recording: Recording, robot: RobotSpec) -> Recording:
+    """The recording with joints in the robot's spelling where only capitals differ."""
+    spelling = {name.lower(): name for name in robot.commands}
+    names = {column: column for column in recording.columns}
+    for column in names:
+        kind, dot, joint = column.partition(".")
+        if dot and joint not in robot.commands and len(spelling) == len(robot.commands):
+            names[column] = f"{kind}.{spelling.get(joint.lower(), joint)}"
+    twice = [name for name, count in Counter(names.values()).items() if count > 1]
+    if twice:
+        raise UserError(f"{recording.path.name}: column {twice[0]!r} is there twice")
+    return replace(recording, columns={names[column]: values for column, values in recording.columns.items()})
 
 
 def _match_joints(recording: Recording, robot: RobotSpec) -> tuple[str, ...]:
@@ -184,7 +206,7 @@ def _check_metadata(recording: Recording, robot: RobotSpec) -> None:
     """Refuses another format, and what plainly names another hand."""
     if recording.metadata.get("format", FORMAT) != FORMAT:
         raise UserError(f"{recording.path.name}: format = {recording.metadata['format']!r}: must be {FORMAT!r}")
-    log_checks.check_hand(recording.metadata.get("hand", ""), robot, recording.path.name)
+    checks.check_hand(recording.metadata.get("hand", ""), robot, recording.path.name)
 
 
 def _assemble(
@@ -193,7 +215,7 @@ def _assemble(
     """The log in SI units, and whether its positions or commands were converted from degrees."""
     file, found = recording.path.name, _units(recording)
     time = recording.columns[TIME]
-    log_checks.check_time(time, file)
+    checks.check_time(time, file)
     time = time - time[0]
     values = {kind: _stack(recording.columns, kind, joints, file) for kind in KINDS}
     degrees = {kind for kind in KINDS[:3] if (units or found[kind]) == "deg"}
@@ -216,7 +238,7 @@ def _stack(columns: dict[str, np.ndarray], kind: str, joints: Iterable[str], fil
             _log.warning("%s: %s is left out: not all joints have it, not %s", file, kind, missing[0])
         return None
     values = np.stack([columns[name] for name in names], axis=1)
-    log_checks.check_finite(kind, values, tuple(joints), file)
+    checks.check_finite(kind, values, tuple(joints), file)
     return values
 
 
@@ -225,34 +247,23 @@ def _units(recording: Recording) -> dict[str, str]:
     text = recording.metadata.get("units")
     if text is None:
         return {kind: "rad" for kind in KINDS}
-    given = _ANGLES.get(text.strip().lower())  # one word for all angles
+    given = ANGLES.get(text.strip().lower())  # one word for all angles
     table = {} if given else _json(text, "units", recording)
     if not isinstance(table, dict):
         raise UserError(f"{recording.path.name}: units = {text!r}: must be a JSON object")
     default = {kind: given or "rad" for kind in KINDS[:3]}
     found = {}
     for kind in (TIME, *KINDS):
-        named = str(table.get(kind, default.get(kind, UNITS[kind])))
-        unit = _unit(kind, named)
+        named = str(table.get(kind, default.get(kind, SI[kind])))
+        unit = plain_unit(kind, named)
         if unit is None:
-            allowed = " or ".join(dict.fromkeys((UNITS[kind], UNITS[kind].replace("rad", "deg"))))
-            raise UserError(f"{recording.path.name}: the unit of {kind} is {named!r}: must be {allowed}")
+            raise UserError(f"{recording.path.name}: the unit of {kind} is {named!r}: must be {allowed_units(kind)}")
         found[kind] = unit
     return found
 
 
-def _unit(kind: str, unit: str) -> str | None:
-    """The unit in one spelling, "rad/s" as "rad"; None where it is another."""
-    plain = unit.strip().lower()
-    if kind == TIME:
-        return "s" if plain in ("s", "second", "seconds") else None
-    if kind == "effort":
-        return "N m" if re.sub(r"[\s*·.]", "", plain) == "nm" else None
-    return _ANGLES.get(re.sub(r"/s$", "", plain)) if kind == "velocity" else _ANGLES.get(plain)
-
-
 def _json(text: str, key: str, recording: Recording) -> object:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError:
         raise UserError(f"{recording.path.name}: {key} = {text!r}: must be JSON") from None

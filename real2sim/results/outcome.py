@@ -43,6 +43,7 @@ class Outcome:
         ranking: random search beside it, or None.
         took: wall time of the fit and its intervals, s.
         speed: of the simulation, or None where the backend has no bare batch.
+        effort_doubt: what is wrong with the scale of the log's efforts; empty where nothing is.
     """
 
     problem: Problem
@@ -52,6 +53,7 @@ class Outcome:
     ranking: RandomSearch | None
     took: float
     speed: Throughput | None
+    effort_doubt: str
 
     @property
     def sets(self) -> tuple[str, ...]:

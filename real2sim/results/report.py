@@ -60,16 +60,15 @@ def _errors(outcome: Outcome) -> str:
 
 def _account(outcome: Outcome) -> str:
     determined = outcome.confidence.determined
+    doubts = [outcome.effort_doubt] if outcome.effort_doubt else []
+    doubts += [f"{joint} is not reproduced: {1e3 * error:.3g} mrad" for joint, error in outcome.astray]
     return (
         f"<p>{determined.sum()} of {len(determined)} parameters are determined by the log. The others are not, for the "
         "reason that is given: where only its prior tells one, it is where the search began. Intervals are 95%, from "
         "the log, the prior, and what physics steps and the model are off by, which is most of them. The last columns "
         "say how far the position of the joint that it moves most changes, for 10% of a positive parameter or a "
         "hundredth of the bounds of another.</p>"
-    ) + "".join(
-        f"<p><b>{html.escape(joint)} is not reproduced: {1e3 * error:.3g} mrad.</b></p>"
-        for joint, error in outcome.astray
-    )
+    ) + "".join(f"<p><b>{html.escape(doubt)}.</b></p>" for doubt in doubts)
 
 
 def _folded(title: str, text: str) -> str:

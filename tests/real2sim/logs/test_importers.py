@@ -16,8 +16,8 @@ from dexsim import robots
 from dexsim.errors import UserError
 from dexsim.robots.messages import JointMessage, MessageWriter, decode, encode
 from real2sim.logs.files import load_log, save_log
-from real2sim.logs.importers import GR1_HAND
 from real2sim.logs.joint_log import JointLog
+from real2sim.logs.readers.lerobot import GR1_HAND
 from tests.real2sim.logged import ROBOT, columns_of, make_log, write_columns
 
 FULL = make_log(hz=20, noise=0)
