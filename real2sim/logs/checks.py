@@ -83,6 +83,6 @@ def check_hand(text: str, robot: RobotSpec, file: str) -> None:
     named = [hand for hand in HANDS if hand in text.lower()]
     if len(named) == 1 and named[0] != robot.hand:
         raise UserError(
-            f"{file}: hand = {text!r}, but robot {robot.name!r} has the {robot.hand} hand; "
+            f"{file}: hand = {text[:120]!r}, but robot {robot.name!r} has the {robot.hand} hand; "
             f"pass a robot with the {named[0]} hand"
         )

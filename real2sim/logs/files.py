@@ -58,6 +58,7 @@ __all__ = ["SETTLE_S", "JointLog", "apparent_lag", "load_log", "save_log"]
 _log = logging.getLogger(__name__)
 
 FORMAT = "1"
+SHOWN = 120  # characters of a value in a message
 READERS = {".parquet": read_parquet, ".csv": read_csv, ".mcap": read_mcap, ".csv.gz": read_csv}
 
 
@@ -193,7 +194,7 @@ def _check_order(recording: Recording, columns: list[str]) -> None:
         return
     file, order = recording.path.name, _json(text, "joint_order", recording)
     if not isinstance(order, list):
-        raise UserError(f"{file}: joint_order = {text!r}: must be a JSON list of the joints")
+        raise UserError(f"{file}: joint_order = {text[:SHOWN]!r}: must be a JSON list of the joints")
     unlisted = [name for name in columns if name not in order]
     if unlisted:
         raise UserError(f"{file}: joint_order does not list {unlisted[0]!r}, which has columns")
@@ -205,7 +206,8 @@ def _check_order(recording: Recording, columns: list[str]) -> None:
 def _check_metadata(recording: Recording, robot: RobotSpec) -> None:
     """Refuses another format, and what plainly names another hand."""
     if recording.metadata.get("format", FORMAT) != FORMAT:
-        raise UserError(f"{recording.path.name}: format = {recording.metadata['format']!r}: must be {FORMAT!r}")
+        given = recording.metadata["format"][:SHOWN]
+        raise UserError(f"{recording.path.name}: format = {given!r}: must be {FORMAT!r}")
     checks.check_hand(recording.metadata.get("hand", ""), robot, recording.path.name)
 
 
@@ -250,14 +252,15 @@ def _units(recording: Recording) -> dict[str, str]:
     given = ANGLES.get(text.strip().lower())  # one word for all angles
     table = {} if given else _json(text, "units", recording)
     if not isinstance(table, dict):
-        raise UserError(f"{recording.path.name}: units = {text!r}: must be a JSON object")
+        raise UserError(f"{recording.path.name}: units = {text[:SHOWN]!r}: must be a JSON object")
     default = {kind: given or "rad" for kind in KINDS[:3]}
     found = {}
     for kind in (TIME, *KINDS):
         named = str(table.get(kind, default.get(kind, SI[kind])))
         unit = plain_unit(kind, named)
         if unit is None:
-            raise UserError(f"{recording.path.name}: the unit of {kind} is {named!r}: must be {allowed_units(kind)}")
+            unit_is = f"{recording.path.name}: the unit of {kind} is {named[:SHOWN]!r}"
+            raise UserError(f"{unit_is}: must be {allowed_units(kind)}")
         found[kind] = unit
     return found
 
@@ -266,4 +269,4 @@ def _json(text: str, key: str, recording: Recording) -> object:
     try:
         return parse_json(text)
     except ValueError:
-        raise UserError(f"{recording.path.name}: {key} = {text!r}: must be JSON") from None
+        raise UserError(f"{recording.path.name}: {key} = {text[:SHOWN]!r}: must be JSON") from None
