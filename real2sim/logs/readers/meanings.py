@@ -228,10 +228,11 @@ def _numbers(names: Sequence[str], part: str) -> list[int] | None:
     """The numbers of names such as `motor_3`, which say nothing else; None where one says more."""
     found = []
     for name in names:
-        *words, last = _words(name) or [""]
-        if not last.isdigit() or not set(words) <= {*_VALUE, *part.split("_")}:
+        words = _words(name)
+        count = [word for word in words if word.isdigit()]
+        if len(count) != 1 or not set(words) - set(count) <= {*_VALUE, *part.split("_")}:
             return None
-        found.append(int(last))
+        found.append(int(count[0]))
     return found
 
 
