@@ -15,7 +15,7 @@ import numpy as np
 
 from dexsim.errors import UserError, one_line
 from real2sim.logs.readers.arrow import numbers, parquet_table, reading
-from real2sim.logs.readers.recording import KINDS, TIME, Recording
+from real2sim.logs.readers.recording import KINDS, TIME, Recording, shown
 from real2sim.logs.readers.times import find_time, seconds
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ def _columns(table: pa.Table, path: Path) -> dict[str, np.ndarray]:
     table = table.select(kept).rename_columns([_spelled(names[i]) for i in kept])
     twice = [name for name, count in Counter(table.column_names).items() if count > 1]
     if twice:
-        raise UserError(f"{path.name}: column {twice[0]!r} is there twice")
+        raise UserError(f"{path.name}: column {shown(twice[0])} is there twice")
     time, columns = find_time(table.column_names, path), {}
     for name in table.column_names:
         is_time = name == time
-        with reading(path, f"column {name!r} cannot be read"):
+        with reading(path, f"column {shown(name)} cannot be read"):
             columns[TIME if is_time else name] = (seconds if is_time else numbers)(table[name], name, path)
     return columns
 
