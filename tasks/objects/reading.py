@@ -67,6 +67,8 @@ def read_mesh(path: Path, data: bytes) -> Trimesh:
     mesh.merge_vertices(digits_vertex=JOINED_DIGITS)
     mesh.update_faces(mesh.unique_faces() & mesh.nondegenerate_faces())
     mesh.remove_unreferenced_vertices()
+    if not len(mesh.faces):
+        raise UserError("is not a mesh: none of its triangles has an area")
     return mesh
 
 
