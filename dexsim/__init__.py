@@ -1,10 +1,8 @@
 """The simulated robot: its description, physics backends, observations, actions, environment and PPO."""
 
-import sys
+from dexsim.launch.process import current_folder_last, is_command_line
 
-from dexsim.launch.search_path import current_folder_last
-
-if sys.argv[:1] == ["-m"]:  # `python -m dexsim`, whose current folder may hide what is imported next
+if is_command_line():  # before it imports anything that a folder of the user's may hide
     current_folder_last()
 
 from dexsim.registration import register_environments

@@ -21,9 +21,8 @@ from omegaconf import OmegaConf
 
 from dexsim import __version__
 from dexsim.errors import UserError, unknown
-from dexsim.launch import arguments
+from dexsim.launch import arguments, process
 from dexsim.launch.compose import compose, options, read_all, show
-from dexsim.launch.search_path import current_folder_last
 from dexsim.launch.verb import Invocation, verbs
 from dexsim.registration import source
 from dexsim.report import terminal
@@ -38,8 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     same where the reader of a pipe goes away. Where output is lost for another reason it is 1 instead of 0.
     """
     if argv is None:
-        terminal.open_closed()
-        current_folder_last()
+        process.set_up()
     with terminal.tolerant():
         logging.basicConfig(level=logging.INFO, format="%(message)s")
         status = _status(list(sys.argv[1:] if argv is None else argv))

@@ -34,7 +34,7 @@ def load(point: metadata.EntryPoint) -> Any:
     try:
         return point.load()
     except ModuleNotFoundError as error:
-        if place is None or (error.name or "").partition(".")[0] != package:
+        if (error.name or "").partition(".")[0] != package:
             raise  # one of the modules that it imports itself
         raise _in_the_way(place, package, f"{point.value} ({point.group})") from None
 

@@ -324,7 +324,7 @@ def _logged_to(path: Path) -> Iterator[None]:
     """Sends what is logged, from INFO on, to a file too; what other handlers show stays as it was."""
     root = logging.getLogger()
     before, others = root.level, [handler for handler in root.handlers if handler.level == logging.NOTSET]
-    handler = _LogFile(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     if before > logging.INFO:  # a program of the user's, which wants no more than that on its own handlers
         for other in others:

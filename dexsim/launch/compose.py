@@ -103,9 +103,9 @@ def show(
     with _lock, own_hydra(folder) as loader:
         config = load(loader, config_name, read_all(config_name, overrides))
         HydraConfig.instance().set_config(config)
+        OmegaConf.set_readonly(config.hydra, None)
         kept = {"job": [str(key) for key in config if key != "hydra"], "hydra": ["hydra"], "all": list(config)}[kind]
         shown: Any = OmegaConf.masked_copy(config, kept)
-        OmegaConf.set_readonly(shown, None)
         try:
             if resolve:
                 OmegaConf.resolve(shown)
@@ -155,7 +155,7 @@ def own_hydra(folder: str | None = None) -> Iterator[ConfigLoaderImpl]:
         offer_tasks()
         places = create_config_search_path(str(paths.cfg_dir()))
         if folder is not None:
-            places.append(provider="command-line", path=f"file://{os.path.abspath(folder)}")
+            places.append("command-line", f"file://{os.path.abspath(folder)}", anchor="main")
         yield ConfigLoaderImpl(places)
     finally:
         with _lock:

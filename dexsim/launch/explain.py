@@ -7,8 +7,10 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import OmegaConf
+
 from dexsim.errors import UserError, one_line, unknown
-from dexsim.launch.overrides import assign, key_of, value_of
+from dexsim.launch.overrides import assign, is_hydras, key_of, value_of
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -50,12 +52,18 @@ def explain(error: Exception, overrides: Sequence[str], loader: ConfigLoader) ->
 
 
 def _unknown_key(error: Any, overrides: Sequence[str]) -> UserError:
-    key, allowed = str(error.full_key), [str(name) for name in error.parent_node or () if name != "hydra"]
+    key, section = str(error.full_key), error.parent_node
+    allowed = [str(name) for name in section if name != "hydra"] if OmegaConf.is_config(section) else []
     given = {key_of(override): override for override in overrides}
     if key in given:
-        return unknown(f"unknown key {key!r} = {value_of(given[key])}", str(error.key), allowed)
-    within = next((override for name, override in given.items() if name.startswith((f"{key}.", f"{key}["))), None)
-    return unknown(f"unknown key {key!r}" + (f" in {within!r}" if within else ""), str(error.key), allowed)
+        problem = f"unknown key {key!r} = {value_of(given[key])}"
+    else:  # the section of one, or in a mapping
+        near = (text for name, text in given.items() if f"{name}.".startswith(f"{key}.") or key.startswith(f"{name}."))
+        override = given[key] = next(near, "")
+        problem = f"unknown key {key!r}" + (f" in {override!r}" if override else "")
+    if not allowed and given[key]:
+        return UserError(f"{problem}; allowed: nothing, or a key that is new: {shlex.quote(f'+{given[key]}')}")
+    return unknown(problem, str(error.key), allowed)
 
 
 def _missing_option(group: str, option: str, allowed: Sequence[str]) -> UserError:
@@ -75,12 +83,19 @@ def _reworded(message: str, overrides: Sequence[str]) -> UserError:
         as_list = f"{shlex.quote(f'{key}=[{value}]')} is a list, " if several[1].startswith("Ambiguous") else ""
         as_text = shlex.quote(assign(key, value))
         return UserError(f"{several[2]} has several values: -m runs once with each, {as_list}{as_text} is a text")
-    there = re.match(r"Could not append to config\. An item is already at '(.*?)'", message)
-    twice = re.match(r"(\S+) appears more than once in the final defaults list", message)
-    taken = there or twice
+    taken = re.match(
+        r"Could not append to config\. An item is already at '(.*?)'"
+        r"|Multiple values for (\S+)\."
+        r"|(\S+) appears more than once in the final defaults list",
+        message,
+    )
     if taken is not None:
-        override = next((text for text in overrides if text[0] == "+" and key_of(text) == taken[1]), f"+{taken[1]}")
-        return UserError(f"{override}: there is a {taken[1]} already; write {shlex.quote(override.lstrip('+'))}")
+        key = next(filter(None, taken.groups()))
+        override = next((text for text in overrides if text[0] == "+" and key_of(text) == key), f"+{key}")
+        return UserError(f"{override}: there is a {key} already; write {shlex.quote(override.lstrip('+'))}")
+    empty = next((text for text in overrides if is_hydras(text) and "." in key_of(text)), None)
+    if empty is not None and re.match(r"Unexpected type for root: NoneType|'NoneType' object", message):
+        return UserError(f"cannot use {empty!r}: Hydra sets nothing in a section that is null; a file of options can")
     gone = re.match(r"Could not delete from config\. (.*?)\.?$", message)
     if gone is not None:
         return UserError(f"nothing to delete: {gone[1]}")

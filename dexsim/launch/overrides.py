@@ -64,9 +64,8 @@ def read(override: str) -> str:
     Raises:
         UserError: It cannot be read, and the line says how to write it.
     """
-    if re.search("[\ud800-\udfff]", override):  # bytes of an argument that are none in the locale's encoding
-        shown = override.encode("utf-8", "backslashreplace").decode()
-        raise UserError(f"cannot read '{shown}': it is not text in UTF-8, or the locale is not (PYTHONUTF8=1 makes it)")
+    if re.search("[\ud800-\udfff]", override):  # bytes of an argument that are no characters
+        raise UserError(f"cannot read {override!a}: it is not UTF-8")
     key, equals, value = override.partition("=")
     if not equals:
         if not override.startswith("~") or not _parses(override):

@@ -91,17 +91,6 @@ def tolerant() -> Iterator[None]:
             sys.stderr.flush()
 
 
-def open_closed() -> None:
-    """Opens standard streams that a process was started without: the next file would take the place of one."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
-            os.set_inheritable(nowhere, True)
-            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
-
-
 def finish() -> str | None:
     """Writes what is left to write, and returns why what was printed is lost; None where it is not.
 
