@@ -57,7 +57,7 @@ NUMPY_BORDER = (
     "dexsim/backends/mujoco", "dexsim/drawing", "dexsim/report", "tasks/recording",
     "dexsim/vector.py",  # gymnasium's arrays
     "dexsim/control/exported.py", "dexsim/rl/export.py",  # onnxruntime's
-    "tasks/banks.py", "dexsim/rl/checkpoint.py", "tasks/objects.py",  # files
+    "tasks/banks.py", "dexsim/rl/checkpoint.py", "tasks/objects",  # files
 )  # fmt: skip
 
 
