@@ -1,6 +1,6 @@
-"""Convex parts of a mesh: what engines can let hands touch.
+"""Convex parts of an object: what engines can let hands touch.
 
-Each connected component is a part if its convex hull fits it; one that is hollowed out, like a cup, is cut in several.
+Each of its solids is a part if its convex hull fits it; one that is hollow, or bent, is cut.
 """
 
 from __future__ import annotations
@@ -14,168 +14,122 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial import ConvexHull
+from scipy.spatial import ConvexHull, KDTree
 
 from dexsim.errors import UserError
+from tasks.objects.solids import Solids, is_flat
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
 
-# A component thinner than this has no volume: a stray triangle, a flat quad; m. An open one with less volume than this
-# share of the largest is debris.
-FLAT, DEBRIS = 1e-4, 1e-3
-# Surfaces that meet nowhere are joined where they are this near to each other, 0.1 mm.
-COARSE_DIGITS = 4
-# How deep a hollow may be that is filled, as a share of the object's largest extent: 5 mm of a can.
-HOLLOW = 0.04
-# Parts that a component is cut into, that an object has, and vertices of all of them together, at most: contacts cost
-# time, and checkpoints keep them.
+# A hull does not fit where it has so many times the solid's volume and, as a share of the object's largest extent, is
+# so far from its surface somewhere. Scans of boxes come to 1.19 and 0.06, a banana to 1.55 and 0.17.
+TOO_LARGE, TOO_FAR = 1.1, 0.08
+# How exactly it is cut: what each part may differ from the solid, as a share of the object's largest extent.
+EXACT = 0.04
+# Parts of one solid and of an object, and vertices of all of its parts and of one, at most: contacts cost time, and
+# checkpoints keep them.
 MOST_CUT, MOST_PARTS, MOST_VERTICES, MOST_OF_ONE = 16, 32, 1024, 256
-INSIDE = 5e-4  # what sticks out of other parts by less is one part too many, m
-PROBES = 20_000  # points of a surface that are looked at
 SLOW = 120  # s that cutting may take
+INSIDE = 1e-4  # what sticks out of other parts by less is one part too many, m
+SAMPLES = (2000, 20_000)  # points on a hull, and on a surface
+NEIGHBOURS = 6  # how many parts a part may be joined with, the nearest
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A mesh as convex parts.
+    """An object as convex parts.
 
     Attributes:
         hulls: the parts.
         volume: of all of them, m^3; twice where two overlap.
-        solid: of the components that they are made of, m^3; None where one of these is not closed.
+        solid: of the solids that they stand for, m^3; likewise.
     """
 
     hulls: tuple[Trimesh, ...]
     volume: float
-    solid: float | None
+    solid: float
 
 
-def convex_parts(solids: Sequence[Trimesh]) -> Parts:
-    """The convex parts of the components of a mesh (`find_solids`).
+def convex_parts(solids: Solids) -> Parts:
+    """The convex parts of solids in m.
 
     Raises:
         UserError: one of them cannot be cut.
     """
-    hulls = [solid.convex_hull for solid in solids]
-    needed = [i for i in range(len(hulls)) if not _is_inside_another(i, hulls)]
-    solids, hulls = [solids[i] for i in needed], [hulls[i] for i in needed]
-    extent = float(np.ptp(np.concatenate([hull.vertices for hull in hulls]), axis=0).max())
-    groups = [[hull] for hull in hulls]
-    hollow = [i for i, solid in enumerate(solids) if _depth(solid, hulls[i]) > HOLLOW * extent]
-    if len(solids) <= MOST_PARTS:
-        for i, cut in zip(hollow, _cut([solids[i] for i in hollow], extent, MOST_CUT), strict=True):
-            groups[i] = cut
-    parts = [part for group in groups for part in group]
-    if len(parts) > MOST_PARTS:
-        parts = _cut([sum(solids[1:], solids[0])], extent, MOST_PARTS)[0]
-    parts = _without_inner(parts)
+    hulls = [mesh.convex_hull for mesh in solids.meshes]
+    pairs = [pair for i, pair in enumerate(zip(solids.meshes, hulls, strict=True)) if not _is_hollow(i, solids, hulls)]
+    extent = float(np.ptp(np.concatenate([hull.bounds for hull in hulls]), axis=0).max())
+    fit = [_fits(hull, mesh, TOO_FAR * extent) for mesh, hull in pairs]
+    whole = [hull for (_, hull), fits in zip(pairs, fit, strict=True) if fits]
+    unfit = [
+        i for i, (_, hull) in enumerate(pairs) if not fit[i] and not any(_is_inside(hull, other) for other in whole)
+    ]
+    groups = [[hull] for _, hull in pairs]
+    for i, cut in zip(unfit, _cut([pairs[i][0] for i in unfit], extent), strict=True):
+        groups[i] = cut
+    parts = _few(_without_inner([part for group in groups for part in group]))
     most = min(MOST_OF_ONE, MOST_VERTICES // len(parts))
     thinned = tuple(_thinned(part, most) for part in parts)
-    closed = all(solid.is_volume for solid in solids)
-    return Parts(
-        hulls=thinned,
-        volume=sum(part.volume for part in thinned),
-        solid=sum(abs(solid.volume) for solid in solids) if closed else None,
-    )
+    return Parts(thinned, sum(part.volume for part in thinned), sum(abs(mesh.volume) for mesh, _ in pairs))
 
 
-# -- components --------------------------------------------------------------------------------------------------------
+def _is_hollow(number: int, solids: Solids, hulls: Sequence[Trimesh]) -> bool:
+    """Whether a solid is none, but the inside of a wall: turned inside out, in another one that is not."""
+    if solids.meshes[number].volume >= 0:
+        return False
+    others = [hull for mesh, hull in zip(solids.meshes, hulls, strict=True) if mesh.volume > 0]
+    return any(_is_inside(hulls[number], hull) for hull in others)
 
 
-def find_solids(mesh: Trimesh) -> tuple[list[Trimesh], int]:
-    """The connected components of a mesh that have a volume, and how many have none.
-
-    Raises:
-        UserError: none has.
-    """
-    components = _components(mesh)
-    thick = [component for component in components if not _is_flat(mesh.vertices[np.unique(mesh.faces[component])])]
-    if not thick and not _is_flat(mesh.vertices):
-        joined = mesh.copy()
-        joined.merge_vertices(digits_vertex=COARSE_DIGITS)
-        components = _components(joined)
-        mesh, thick = joined, [c for c in components if not _is_flat(joined.vertices[np.unique(joined.faces[c])])]
-    if not thick:
-        raise UserError(f"holds nothing with a volume, only surfaces thinner than {1000 * FLAT:g} mm")
-    solids: list[Trimesh] = mesh.submesh(thick, append=False, repair=True)  # pyright: ignore[reportAssignmentType]
-    sizes = [solid.convex_hull.volume for solid in solids]
-    kept = [s for s, size in zip(solids, sizes, strict=True) if size > DEBRIS * max(sizes) or s.is_watertight]
-    return kept, len(components) - len(kept)
-
-
-def _components(mesh: Trimesh) -> list[np.ndarray]:
-    """Faces of each connected component."""
+def _fits(hull: Trimesh, mesh: Trimesh, far: float) -> bool:
+    """Whether a solid is as good as its hull: of about the same volume, or nowhere farther than `far` m from it."""
     import trimesh
 
-    labels = trimesh.graph.connected_component_labels(mesh.face_adjacency, node_count=len(mesh.faces))
-    order = np.argsort(labels, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
-
-
-def _is_flat(points: np.ndarray) -> bool:
-    """Whether points (n, 3) lie on a plane, whichever way it is turned."""
-    if len(points) < 4:
+    if hull.volume < TOO_LARGE * abs(mesh.volume):
         return True
-    middle = points - points.mean(axis=0)
-    normal = np.linalg.eigh(middle.T @ middle)[1][:, 0]
-    return bool(np.ptp(middle @ normal) < FLAT)
+    shell, surface = (
+        trimesh.sample.sample_surface(body, count, seed=0)[0] for body, count in zip((hull, mesh), SAMPLES, strict=True)
+    )
+    distance, _ = KDTree(np.concatenate([surface, mesh.vertices])).query(shell)
+    return bool(distance.max() < far)
 
 
-def _depth(solid: Trimesh, hull: Trimesh) -> float:
-    """How far below its hull the surface of a component reaches, m."""
-    points = np.concatenate([solid.vertices, solid.vertices[solid.edges_unique].mean(axis=1), solid.triangles_center])
-    points = points[:: -(-len(points) // PROBES)]
-    return float(-_outside(points, _thinned(hull, MOST_OF_ONE)).min())
+def _is_inside(hull: Trimesh, other: Trimesh) -> bool:
+    low, high = other.bounds[0] < hull.bounds[0] + INSIDE, other.bounds[1] > hull.bounds[1] - INSIDE
+    return bool(low.all() and high.all() and _outside(hull.vertices, other).max() < INSIDE)
 
 
 def _outside(points: np.ndarray, hull: Trimesh) -> np.ndarray:
-    """How far outside of a convex part points (n, 3) are, negative inside, (n,) m; more than that beside an edge."""
+    """How far outside of a convex part points (n, 3) are, negative inside, (n,) m; beside an edge, less."""
     planes = ConvexHull(hull.vertices).equations
     return (points @ planes[:, :3].T + planes[:, 3]).max(axis=1)
-
-
-def _is_inside_another(number: int, hulls: Sequence[Trimesh]) -> bool:
-    """Whether a hull lies inside another one; of two that are the same, the second does."""
-    hull = hulls[number]
-    for i, other in enumerate(hulls):
-        if (
-            i == number
-            or (other.bounds[0] > hull.bounds[0] + INSIDE).any()
-            or (other.bounds[1] < hull.bounds[1] - INSIDE).any()
-        ):
-            continue
-        if other.volume < hull.volume or (other.volume == hull.volume and i > number):
-            continue
-        if _outside(hull.vertices, other).max() < INSIDE:
-            return True
-    return False
 
 
 # -- cutting -----------------------------------------------------------------------------------------------------------
 
 
-def _cut(solids: Sequence[Trimesh], extent: float, most: int) -> list[list[Trimesh]]:
-    """The parts of each of some components, by CoACD in a process of its own (`tasks.objects.cut`).
-
-    Args:
-        solids: the components.
-        extent: the object's largest, m.
-        most: parts of each.
-    """
-    if not solids:
+def _cut(meshes: Sequence[Trimesh], extent: float) -> list[list[Trimesh]]:
+    """The parts of each of some solids of an object of this extent in m: by CoACD, in a process of its own."""
+    if not meshes:
         return []
-    import trimesh
+    given: dict[str, object] = {"count": len(meshes), "most": MOST_CUT}
+    for i, mesh in enumerate(meshes):
+        # CoACD measures in halves of a solid's own largest extent.
+        threshold = np.clip(2 * EXACT * extent / mesh.extents.max(), 0.01, 1.0)
+        given |= {f"vertices_{i}": mesh.vertices, f"faces_{i}": mesh.faces, f"threshold_{i}": threshold}
+    parts: list[list[Trimesh]] = [[] for _ in meshes]
+    for name, vertices in _run(given).items():
+        if not is_flat(vertices):
+            parts[int(name.split("_")[1])].append(_hull(vertices))
+    return parts
 
-    given: dict[str, object] = {"count": len(solids), "most": most}
-    for i, solid in enumerate(solids):
-        # CoACD measures in halves of a component's own largest extent.
-        threshold = np.clip(2 * HOLLOW * extent / solid.extents.max(), 0.01, 1.0)
-        given |= {f"vertices_{i}": solid.vertices, f"faces_{i}": solid.faces, f"threshold_{i}": threshold}
-    archive = io.BytesIO()
+
+def _run(given: dict[str, object]) -> dict[str, np.ndarray]:
+    """What `tasks.objects.cut` makes of arrays."""
+    archive, advice = io.BytesIO(), "simplify it, or make each convex part a component of its own"
     np.savez(archive, **given)  # pyright: ignore[reportArgumentType]
     command = [sys.executable, "-P", str(Path(__file__).with_name("cut.py"))]
-    advice = "simplify it, or make each convex part a component of its own"
     try:
         done = subprocess.run(command, input=archive.getvalue(), capture_output=True, timeout=SLOW, check=False)
     except subprocess.TimeoutExpired:
@@ -183,40 +137,71 @@ def _cut(solids: Sequence[Trimesh], extent: float, most: int) -> list[list[Trime
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
         raise UserError(f"cannot be cut into convex parts ({said[0]}); {advice}")
-    found = np.load(io.BytesIO(done.stdout))
-    parts: list[list[Trimesh]] = [[] for _ in solids]
-    for name in found.files:
-        if not _is_flat(found[name]):
-            parts[int(name.split("_")[1])].append(trimesh.Trimesh(found[name]).convex_hull)
-    return parts
+    with np.load(io.BytesIO(done.stdout)) as found:
+        return dict(found)
 
 
 # -- parts -------------------------------------------------------------------------------------------------------------
 
 
 def _without_inner(parts: list[Trimesh]) -> list[Trimesh]:
-    """The parts but for those that lie inside of what the others fill, smallest first."""
-    kept = list(parts)
-    for part in sorted(parts, key=lambda part: part.volume):
-        others = [other for other in kept if other is not part]
-        near = [o for o in others if (o.bounds[0] < part.bounds[1]).all() and (o.bounds[1] > part.bounds[0]).all()]
-        if near:
-            middle = part.vertices.mean(axis=0)
-            points = np.concatenate([part.vertices, part.triangles_center])
+    """The parts but for those that lie inside of what the others fill; the smallest go first."""
+    bounds, kept = np.array([part.bounds for part in parts]), np.ones(len(parts), dtype=bool)
+    for i in sorted(range(len(parts)), key=lambda i: parts[i].volume):
+        low, high = bounds[i]
+        meet = kept & (bounds[:, 0] < high).all(axis=1) & (bounds[:, 1] > low).all(axis=1)
+        meet[i] = False
+        if meet.any():
+            part = parts[i]
+            middle, points = part.vertices.mean(axis=0), np.concatenate([part.vertices, part.triangles_center])
             points = np.concatenate([points, (points + middle) / 2, middle[None]])
-            if np.min([_outside(points, other) for other in near], axis=0).max() < INSIDE:
-                kept = others
-    return kept
+            outside = np.min([_outside(points, parts[j]) for j in np.flatnonzero(meet)], axis=0)
+            kept[i] = outside.max() > INSIDE
+    return [part for part, keep in zip(parts, kept, strict=True) if keep]
+
+
+def _few(parts: list[Trimesh]) -> list[Trimesh]:
+    """At most `MOST_PARTS`: neighbours are joined whose common hull has the least volume beside them."""
+    parts = list(parts)
+    costs: dict[tuple[int, int], tuple[float, Trimesh]] = {}
+    alive = set(range(len(parts)))
+
+    def look(i: int) -> None:
+        """Find what joining a part with its neighbours would cost."""
+        others = np.array(sorted(alive - {i}))
+        middles = np.array([parts[j].bounds.mean(axis=0) for j in others])
+        near = np.linalg.norm(middles - parts[i].bounds.mean(axis=0), axis=1).argsort(kind="stable")[:NEIGHBOURS]
+        for j in others[near].tolist():
+            pair = min(i, j), max(i, j)
+            if pair not in costs:
+                joined = _hull(np.concatenate([parts[i].vertices, parts[j].vertices]))
+                costs[pair] = joined.volume - parts[i].volume - parts[j].volume, joined
+
+    if len(parts) > MOST_PARTS:
+        for i in range(len(parts)):
+            look(i)
+    while len(alive) > MOST_PARTS:
+        pair = min(costs, key=lambda pair: (costs[pair][0], pair))
+        parts.append(costs[pair][1])
+        alive -= set(pair)
+        costs = {key: value for key, value in costs.items() if alive.issuperset(key)}
+        alive.add(len(parts) - 1)
+        look(len(parts) - 1)
+    return [parts[i] for i in sorted(alive)]
+
+
+def _hull(points: np.ndarray) -> Trimesh:
+    import trimesh
+
+    return trimesh.Trimesh(points).convex_hull
 
 
 def _thinned(hull: Trimesh, most: int) -> Trimesh:
     """A convex part with as many vertices at most: those that stick out farthest, and the outermost along each axis."""
-    import trimesh
-
     points = np.asarray(hull.vertices)
     if len(points) <= most:
         return hull
     outermost = np.concatenate([points.argmin(axis=0), points.argmax(axis=0)])
-    # Qhull takes the farthest point in each turn, and TA says how many beside the first four.
-    spread = ConvexHull(points, qhull_options=f"Qt Pp TA{most - 4 - len(outermost)}").vertices
-    return trimesh.Trimesh(points[np.union1d(spread, outermost)]).convex_hull
+    # Qhull takes the farthest point in each turn; TA says how many beside the first four.
+    farthest = ConvexHull(points, qhull_options=f"Qt Pp TA{most - 4 - len(outermost)}").vertices
+    return _hull(points[np.union1d(farthest, outermost)])

@@ -13,9 +13,10 @@ from dexsim.errors import UserError
 from dexsim.paths import assets_dir
 from dexsim.scene import ObjectSpec
 from tasks.objects.catalogue import MASS, ORANGE
-from tasks.objects.convex import Parts, convex_parts, find_solids
+from tasks.objects.convex import Parts, convex_parts
 from tasks.objects.gltf import other_files
 from tasks.objects.reading import read_mesh
+from tasks.objects.solids import Solids, find_solids
 
 logger = logging.getLogger(__name__)
 
@@ -52,13 +53,13 @@ def _understand(path: Path, data: bytes) -> ObjectSpec:
     mesh = read_mesh(path, data)
     if not LIMITS[0] < mesh.extents.max() < ABSURD:  # what is thick, and what is a hollow, cannot be said of it
         check_size(mesh.extents.tolist())
-    solids, left_out = find_solids(mesh)
-    check_size(np.ptp(np.concatenate([solid.bounds for solid in solids]), axis=0).tolist())
+    solids = find_solids(mesh)
+    check_size(np.ptp(np.concatenate([solid.bounds for solid in solids.meshes]), axis=0).tolist())
     parts = convex_parts(solids)
     corners = np.concatenate([hull.vertices for hull in parts.hulls])
     middle, size = (corners.min(axis=0) + corners.max(axis=0)) / 2, np.ptp(corners, axis=0)
     if assets_dir() not in path.parents:
-        _report(path, size, parts, left_out)
+        _report(path, size, parts, solids)
     vertices = tuple(tuple(map(tuple, (hull.vertices - middle).tolist())) for hull in parts.hulls)
     return ObjectSpec(path.stem, "mesh", tuple(size.tolist()), MASS, rgba=ORANGE, parts=vertices)
 
@@ -78,13 +79,14 @@ def _product(values: Sequence[float]) -> str:
     return " x ".join(f"{value:.4g}" for value in values)
 
 
-def _report(path: Path, size: np.ndarray, parts: Parts, left_out: int) -> None:
+def _report(path: Path, size: np.ndarray, parts: Parts, solids: Solids) -> None:
     """Say what was understood of a file."""
     count = "1 convex part" if len(parts.hulls) == 1 else f"{len(parts.hulls)} convex parts"
-    file = "the file is not closed" if parts.solid is None else f"{1e6 * parts.solid:.0f} cm3 in the file"
-    without = f", {left_out} pieces without volume left out" if left_out else ""
+    volumes = f"{1e6 * parts.volume:.0f} cm3 (in the file {1e6 * parts.solid:.0f} cm3"
+    holes = "" if solids.closed else ", not watertight"
+    without = f"; left out: {solids.left_out} pieces without volume" if solids.left_out else ""
     extents = _product((1000 * size).tolist())
-    logger.info("%s: %s mm, %s of %.0f cm3 (%s%s)", path, extents, count, 1e6 * parts.volume, file, without)
-    ratio = parts.volume / parts.solid if parts.solid else 1.0
+    logger.info("%s: %s mm, %s of %s%s)%s", path, extents, count, volumes, holes, without)
+    ratio = parts.volume / parts.solid
     if not 1 / DISAGREE < ratio < DISAGREE:
         logger.warning("%s: its convex parts take up %.2g times its volume", path, ratio)
