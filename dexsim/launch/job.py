@@ -60,7 +60,7 @@ class Job:
 
 
 def read_jobs(sweep: Path) -> list[Job]:
-    """Returns the jobs of a sweep that started, in their order; one whose file was damaged is left out with a warning."""
+    """Returns the jobs of a sweep that started, in their order; a damaged file is left out, with a warning."""
     jobs = []
     for file in (sweep / JOBS).glob("[0-9]*.json"):
         try:
