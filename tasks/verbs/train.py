@@ -7,6 +7,7 @@ in training). Ctrl-C ends a run with a checkpoint; `resume=<run folder>` goes on
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -150,6 +151,8 @@ def resumed_config(
         UserError: Something was asked for that an exact resume cannot change.
     """
     asked = {key: value for key, value in values.items() if key in given}
+    if "WANDB_MODE" in os.environ:  # wandb's own variable is of this run, not of the one before
+        asked["wandb"] = values["wandb"]
     fixed = [key for key, value in asked.items() if key not in ON_RESUME and value != checkpoint.config.get(key)]
     # Groups that change other sections, like init, are no keys themselves.
     fixed += sorted(key for key in given if key not in values)
