@@ -23,9 +23,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import dexsim.settings
-from dexsim import robots
+from dexsim import cli, robots
+from dexsim.control.exported import read_manifest
 from dexsim.errors import UserError
 from dexsim.launch import job
+from dexsim.launch.compose import read_all
+from dexsim.launch.verb import Invocation
 from dexsim.paths import assets_dir, cfg_dir
 from dexsim.rl.player import Policy
 from dexsim.runs import RunFolder, find_complete, find_run, read_results
@@ -69,6 +72,28 @@ def _copied(*sources: Path) -> Callable[[Path], None]:
             (folder / source.name).write_bytes(source.read_bytes())
 
     return copy
+
+
+def _manifest(folder: Path) -> None:
+    goals = [{"x": [0.3, 0.4], "until": {"distance_m": 0.05, "lifted_m": 0.1}}, {"x": [0.3, 0.4]}]
+    about = {"policy_hz": 10.0, "two_sided": True, "task": {"episode_s": 5.0, "goals": goals}, "robot": ROBOT.table()}
+    (folder / "policy.json").write_text(json.dumps({"format": 1, **about}))
+
+
+def _read_policy(folder: Path) -> object:
+    return ROBOT.check_table(read_manifest(folder / "policy.onnx").get("robot"), "policy")
+
+
+def _arguments(folder: Path) -> None:
+    text = ["task=box_lift", "task.alpha=12", "task.weights={goal: 2}", "randomization.joint_noise=0.1", "rl=cpu",
+            "control.policy_hz=5", "num_envs=1e2", "name=läufe (1)", "frames=null", "runs_dir='a b=c'"]  # fmt: skip
+    (folder / "arguments").write_text("\n".join(text), encoding="utf-8")
+
+
+def _composed(folder: Path) -> object:
+    text = (folder / "arguments").read_bytes().decode("utf-8", "surrogateescape")
+    given = read_all("train", text.split("\n"))
+    return Invocation.of("train", cli.compose("train", given), given)
 
 
 def _description(folder: Path) -> None:
@@ -177,6 +202,8 @@ READERS: dict[str, Reader] = {
         lambda folder: make_task({"name": "box_lift", "bank": str(folder / "box_lift_gr1t2.npz")}, ROBOT),
         tries=60,
     ),
+    "exported policy's manifest": Reader(_manifest, {"policy.json": JSON}, _read_policy),
+    "command line": Reader(_arguments, {"arguments": None}, _composed),
     "run": Reader(
         _run,
         {"train/lift/run/run.json": JSON, "train/lift/run/result.json": JSON},
@@ -204,10 +231,7 @@ READERS: dict[str, Reader] = {
         _targets, {"targets.parquet": PARQUET}, lambda folder: load_targets(folder / "targets.parquet", ROBOT)
     ),
     "state of a fit": Reader(_fit_state, {"fit.npz": NUMPY}, lambda folder: state.read(folder / "fit.npz")),
-    **{
-        f"mesh{suffix}": Reader(_mesh(suffix), {f"cup{suffix}": None}, _read_mesh(suffix), tries=20)
-        for suffix in MESHES
-    },
+    **{f"mesh{suffix}": Reader(_mesh(suffix), {f"cup{suffix}": None}, _read_mesh(suffix)) for suffix in MESHES},
     "config of a task": Reader(
         _copied(cfg_dir() / "task" / "box_lift.yaml"),
         {"box_lift.yaml": YAML},

@@ -25,6 +25,7 @@ SUFFIXES = (".stl", ".obj", ".ply", ".glb", ".gltf")
 GLTF = (".glb", ".gltf")
 # Vertices this near to each other are one: less than a scanner or a printer resolves, more than rounding makes; m.
 JOINED_DIGITS = 6
+FARTHEST = 1e6  # m; joining vertices counts in steps of a micrometre
 LARGEST_FILE, MOST_FACES = 300_000_000, 2_000_000  # bytes; a mesh for a simulation has thousands of faces
 # How other files begin that are taken for meshes.
 BEGINNINGS = {
@@ -63,6 +64,9 @@ def read_mesh(path: Path, data: bytes) -> Trimesh:
     nowhere = int((~np.isfinite(vertices[used])).any(axis=1).sum())
     if nowhere:
         raise UserError(f"has {nowhere} vertices whose place is no finite number")
+    farthest = float(np.abs(vertices[used]).max())
+    if farthest > FARTHEST:
+        raise UserError(f"has a vertex {farthest:.3g} m away from its origin")
     mesh = trimesh.Trimesh(vertices, faces, process=False)
     mesh.merge_vertices(digits_vertex=JOINED_DIGITS)
     mesh.update_faces(mesh.unique_faces() & mesh.nondegenerate_faces())
