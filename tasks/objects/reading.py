@@ -61,10 +61,11 @@ def read_mesh(path: Path, data: bytes) -> Trimesh:
     if len(wrong):
         raise UserError(f"has a triangle at vertex {wrong[0]}, of {len(vertices)}")
     used = np.unique(faces)
-    nowhere = int((~np.isfinite(vertices[used])).any(axis=1).sum())
+    vertices, faces = vertices[used], np.searchsorted(used, faces)
+    nowhere = int((~np.isfinite(vertices)).any(axis=1).sum())
     if nowhere:
         raise UserError(f"has {nowhere} vertices whose place is no finite number")
-    farthest = float(np.abs(vertices[used]).max())
+    farthest = float(np.abs(vertices).max())
     if farthest > FARTHEST:
         raise UserError(f"has a vertex {farthest:.3g} m away from its origin")
     mesh = trimesh.Trimesh(vertices, faces, process=False)
