@@ -131,6 +131,7 @@ def own_hydra(folder: str | None = None) -> Iterator[ConfigLoaderImpl]:
     from hydra import version
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.utils import create_config_search_path
+    from hydra.core.config_search_path import SearchPathQuery
     from hydra.core.config_store import ConfigStore
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
@@ -155,7 +156,7 @@ def own_hydra(folder: str | None = None) -> Iterator[ConfigLoaderImpl]:
         offer_tasks()
         places = create_config_search_path(str(paths.cfg_dir()))
         if folder is not None:
-            places.append("command-line", f"file://{os.path.abspath(folder)}", anchor="main")
+            places.append("command-line", f"file://{os.path.abspath(folder)}", anchor=SearchPathQuery("main"))
         yield ConfigLoaderImpl(places)
     finally:
         with _lock:

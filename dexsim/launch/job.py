@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from omegaconf import DictConfig
 from dexsim import settings
 from dexsim.errors import UserError, one_line, parsing, unknown
 from dexsim.files import atomic_write
+from dexsim.launch.process import current_folder_last
 from dexsim.launch.verb import Invocation
 from dexsim.report import terminal
 from dexsim.runs import read_results
@@ -88,6 +90,8 @@ def run_job(config: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
+    if sys.flags.safe_path:  # set for the processes of a sweep, but Ray's put the current folder first all the same
+        current_folder_last()
     os.chdir(hydra.runtime.cwd)  # paths are relative to where the sweep was started, on any machine
     logging.basicConfig(format="%(message)s")
     logging.getLogger().setLevel(logging.DEBUG if hydra.verbose is True else logging.INFO)

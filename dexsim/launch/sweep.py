@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import sys
@@ -77,20 +78,35 @@ def _checked_jobs(verb: str, config: DictConfig, loader: ConfigLoaderImpl) -> li
     if jobs is None:
         return None
     hydras = _overrides(config, "hydra")
-    mistakes: dict[int, str] = {}
-    for number, job in enumerate(jobs):
-        try:
-            composed = load(loader, verb, [*hydras, *job])
-            Invocation.of(verb, _without_hydra(composed), job).check()
-        except UserError as error:
-            mistakes[number] = str(error)
-        except Exception:  # not the user's; the job itself will tell
-            pass
+    with _quiet():  # what is worth to say, each job says when it runs
+        found = [_mistake(verb, job, hydras, loader) for job in jobs]
+    mistakes = {number: mistake for number, mistake in enumerate(found) if mistake is not None}
     if len(mistakes) == len(jobs) and len(set(mistakes.values())) == 1:
         raise UserError(mistakes[0])
     if mistakes:
         raise UserError("\n".join(f"job {i} ({' '.join(jobs[i])}): {text}" for i, text in mistakes.items()))
     return jobs
+
+
+def _mistake(verb: str, job: list[str], hydras: list[str], loader: ConfigLoaderImpl) -> str | None:
+    try:
+        config = load(loader, verb, [*hydras, *job])
+        Invocation.of(verb, _without_hydra(config), job).check()
+    except UserError as error:
+        return str(error)
+    except Exception:  # no mistake of the user's: the job will tell
+        pass
+    return None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _run(verb: str, overrides: Sequence[str], jobs: list[list[str]] | None, loader: ConfigLoaderImpl) -> int:
@@ -190,9 +206,9 @@ def _without_hydra(config: DictConfig) -> Any:
 
 def _settings(folder: Path, overrides: Sequence[str]) -> list[str]:
     """Returns the overrides that keep what Hydra writes in the sweep's folder, and its logging out of ours."""
-    logging = [f"hydra/{name}=none" for name in ("hydra_logging", "job_logging")]
     given = {key_of(override) for override in overrides if is_hydras(override)}
-    defaults = [item for item in logging if key_of(item) not in given]
+    groups = [f"hydra/{name}" for name in ("hydra_logging", "job_logging")]
+    defaults = [f"{group}=none" for group in groups if group not in given]
     return [
         assign("hydra.sweep.dir", folder.absolute()), "hydra.sweep.subdir=.", "hydra.output_subdir=null", *defaults,
     ]  # fmt: skip
