@@ -6,13 +6,14 @@ vendor's client. An entry point names a function `(robot: RobotSpec, **settings)
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
 
-from dexsim.errors import unknown
+from dexsim.errors import UserError, unknown
 from dexsim.registration import entry_points
 from dexsim.robots import RobotSpec
 
@@ -72,7 +73,7 @@ class RobotInterface(Protocol):
         ...
 
 
-def open_robot(name: str, robot: RobotSpec, **settings: Any) -> RobotInterface:
+def open_robot(name: str, robot: RobotSpec, /, **settings: Any) -> RobotInterface:
     """Connect to a robot.
 
     Args:
@@ -86,4 +87,9 @@ def open_robot(name: str, robot: RobotSpec, **settings: Any) -> RobotInterface:
     points = entry_points(_GROUP)
     if name not in points:
         raise unknown(f"interface = {name!r}: no robot interface of that name", name, points)
-    return points[name].load()(robot, **settings)
+    make = points[name].load()
+    try:
+        inspect.signature(make).bind(robot, **settings)
+    except TypeError as error:
+        raise UserError(f"interface_settings = {settings}: interface {name!r} does not take them ({error})") from None
+    return make(robot, **settings)
