@@ -80,6 +80,8 @@ def read_mesh(path: Path, data: bytes) -> Trimesh:
 def _collect(pieces: Iterator[Triangles]) -> Triangles:
     vertices, faces, count, total = [], [], 0, 0
     for points, corners in pieces:
+        if np.shape(points)[1:] != (3,):
+            raise UserError("is not a mesh: it has vertices without three coordinates")
         vertices.append(np.asarray(points, dtype=float))
         faces.append(np.asarray(corners, dtype=np.int64) + count)
         count, total = count + len(points), total + len(corners)
