@@ -94,10 +94,10 @@ class TabletopTask(Task):
         device: where the tensors are.
 
     Attributes:
-        largest: full extents that the hands of the shipped banks stay clear of, m.
+        largest: full extents that the hands of the shipped banks stay clear of, m; None where that is not known.
     """
 
-    largest: tuple[float, float, float]
+    largest: tuple[float, float, float] | None = None
     capabilities = frozenset({"parameters", "wrench", "contacts"})
     actor = (OBJECT_POSITION, JOINT_POSITION, GOAL)
     critic = (OBJECT_POSITION, JOINT_POSITION, GOAL, *CRITIC)
@@ -129,7 +129,7 @@ class TabletopTask(Task):
 
     def check(self, randomization: RandomizationSettings) -> None:
         """Refuse objects that would be scaled into the hands of a shipped bank; warn where they are moved into them."""
-        if self._own_starts:
+        if self._own_starts or self.largest is None:
             return
         low, high = randomization.object_scale or (1.0, 1.0)
         for thing in (thing for thing in self.things if thing.shape != "mesh"):  # meshes are not scaled

@@ -32,7 +32,8 @@ def jobs_of(sweeper: Sweeper, overrides: Overrides) -> list[list[str]] | None:
         sweeper: Of Hydra, set up.
         overrides: Of the verb's own keys, some with several values.
     """
-    if not isinstance(sweeper, BasicSweeper) or sweeper.hydra_context is None:
+    # Not by its type: Hydra imports its plugins a second time, and a class of theirs is then another one.
+    if type(sweeper).__name__ != BasicSweeper.__name__ or sweeper.hydra_context is None:
         return None
     more = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
     parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -84,18 +84,14 @@ def read(override: str) -> str:
     return text
 
 
-def read_all(overrides: Sequence[str]) -> list[str]:
-    """Returns overrides in Hydra's grammar: see `read`."""
-    return [read(override) for override in overrides]
-
-
 def _element(text: str, as_text: bool = False) -> str:
     """Returns one value, or what is inside one, in Hydra's grammar; what is broken stays as it is."""
     if text.startswith("~"):
         text = os.path.expanduser(text)
     if _parses(f"x={text}"):
-        number = as_text and not isinstance(_parse(f"x={text}").value(), (str, list, dict))
-        return _quoted(text) if number else text
+        parsed = _parse(f"x={text}")
+        plain = as_text and not parsed.is_sweep_override()  # choice(a,b) are two texts
+        return _quoted(text) if plain and not isinstance(parsed.value(), (str, list, dict)) else text
     if text[:1] in ("'", '"') or text.count("${") > text.count("}"):  # begun as something else than text
         return text
     if text[:1] in ("[", "{"):

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# What wandb's own variable WANDB_MODE may say beside our words.
+TRACKING = {"dryrun": "offline", "run": "online", "": "offline"}
 ON_RESUME = ("resume", "frames", "minutes", "save_minutes", "wandb")  # what may be given beside a checkpoint
 
 
@@ -81,6 +83,7 @@ def check(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
 def _read(config: Mapping[str, Any], overrides: Sequence[str]) -> tuple[TrainSettings, checkpoints.Checkpoint | None]:
     """Return what to train, and the checkpoint to go on from."""
     values = settings.plain(config)
+    values["wandb"] = TRACKING.get(values["wandb"], values["wandb"])
     if values.get("resume") is None:
         return settings.build(TrainSettings, values), None
     resumed = checkpoints.load(str(values["resume"]))

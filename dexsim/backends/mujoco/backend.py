@@ -49,6 +49,8 @@ class MujocoBackend:
         try:
             self.batch = Batch(self.model, num_envs, threads, persistent=scene.collisions)
         except (MemoryError, ValueError) as error:
+            if "alloc" not in str(error):
+                raise
             raise UserError(
                 f"num_envs = {num_envs}: the engine cannot make so many copies ({one_line(error)})"
             ) from None
