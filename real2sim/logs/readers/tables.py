@@ -124,10 +124,9 @@ def _split(text: str, path: Path) -> tuple[list[str], list[str], str]:
             lines.append(line)
     if not lines or "\0" in text:
         raise UserError(f"{path.name}: not a CSV file ({'holds bytes of zero' if lines else 'it has no rows'})")
-    if not any(separator in lines[0] for separator in SEPARATORS):
-        lines = [" ".join(line.split()) for line in lines]
-        comments = [" ".join(line.split()) for line in comments]
-    separator = max((*SEPARATORS, " "), key=lines[0].count)
+    separator = max(SEPARATORS, key=lines[0].count)
+    if separator not in lines[0]:
+        separator, lines, comments = " ", *([" ".join(line.split()) for line in each] for each in (lines, comments))
     header = _fields(lines[0], separator)
     if all(_is_number(name, separator) for name in header if name):
         # As numpy.savetxt writes it.
