@@ -42,7 +42,7 @@ from tests import mutated
 from tests.fakes import ppo_section, run_verb
 from tests.mutated import JSON, NUMPY, PARQUET, TORCH, YAML, Format
 from tests.real2sim.logged import make_log
-from tests.real2sim.logs.test_importers import write_lerobot, write_mcap
+from tests.real2sim.recorded import write_lerobot, write_mcap
 
 MESHES = (".stl", ".obj", ".ply", ".glb")
 ROBOT = robots.load("gr1t2")

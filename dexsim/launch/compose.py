@@ -164,14 +164,15 @@ def own_hydra(folder: str | None = None) -> Iterator[ConfigLoaderImpl]:
             BaseContainer._resolvers.update(resolvers)
 
 
-def read_all(verb: str, overrides: Sequence[str]) -> list[str]:
+def read_all(verb: str, overrides: Sequence[str], sweep: bool = False) -> list[str]:
     """Returns overrides in Hydra's grammar, each as `overrides.read` reads it.
 
     A key inside a section that the verb's config leaves open gets the `++` that Hydra wants: whether it can be is up to
     the verb, for which a key that it does not know is an error.
     """
     sections = _open_sections(verb)
-    return [f"++{text}" if _is_open(text, sections) else text for text in map(read, overrides)]
+    read_ones = [read(override, sweep) for override in overrides]
+    return [f"++{text}" if _is_open(text, sections) else text for text in read_ones]
 
 
 def _is_open(override: str, sections: set[str]) -> bool:

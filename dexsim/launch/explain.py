@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from dexsim.errors import UserError, one_line, unknown
-from dexsim.launch.overrides import assign, is_hydras, key_of, value_of
+from dexsim.launch.overrides import is_hydras, key_of, value_of
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -77,12 +77,6 @@ def _missing_option(group: str, option: str, allowed: Sequence[str]) -> UserErro
 
 def _reworded(message: str, overrides: Sequence[str]) -> UserError:
     """Returns an error of Hydra's, in other words where its own leave open what to write."""
-    several = re.match(r"(Ambiguous value for argument|Sweep parameters) '(.*?)'(;| requires)", message)
-    if several is not None:
-        key, _, value = several[2].partition("=")
-        as_list = f"{shlex.quote(f'{key}=[{value}]')} is a list, " if several[1].startswith("Ambiguous") else ""
-        as_text = shlex.quote(assign(key, value))
-        return UserError(f"{several[2]} has several values: -m runs once with each, {as_list}{as_text} is a text")
     taken = re.match(
         r"Could not append to config\. An item is already at '(.*?)'"
         r"|Multiple values for (\S+)\."

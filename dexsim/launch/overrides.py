@@ -56,10 +56,14 @@ def command(verb: str, *overrides: str) -> str:
     return shlex.join(["dexsim", verb, *overrides])
 
 
-def read(override: str) -> str:
+def read(override: str, sweep: bool = False) -> str:
     """Returns an override in Hydra's grammar: as it is, or with quotes around what can only be text.
 
     A leading `~` of a value is the home folder, as in a shell.
+
+    Args:
+        override: As it was given.
+        sweep: Whether it may have several values.
 
     Raises:
         UserError: It cannot be read, and the line says how to write it.
@@ -81,7 +85,16 @@ def read(override: str) -> str:
     problem = _problem(text)
     if problem is not None:
         raise UserError(f"cannot read {override!r}: {problem}; as text it is {shlex.quote(assign(key, value))}")
+    if not sweep and _parse(text).is_sweep_override():
+        raise _several(key, value, _parse(text).value_type.name == "SIMPLE_CHOICE_SWEEP")
     return text
+
+
+def _several(key: str, value: str, simple: bool) -> UserError:
+    """Returns the error for several values of which a single run can have but one; `simple` if they are `a,b`."""
+    listed, text = shlex.quote(f"{key}=[{value}]"), shlex.quote(assign(key, value))
+    otherwise = f"{listed} is a list, {text} a text" if simple else f"{text} is a text"
+    return UserError(f"{key}={value} has several values: -m runs once with each, {otherwise}")
 
 
 def _element(text: str, as_text: bool = False) -> str:

@@ -4,6 +4,7 @@ It imports next to nothing: a module that comes before may be taken from the wro
 """
 
 import os
+import re
 import sys
 
 _HOME = os.path.dirname(os.path.dirname(os.path.realpath(os.path.dirname(__file__))))
@@ -19,10 +20,9 @@ def set_up() -> None:
 def is_command_line() -> bool:
     """Returns whether this process runs `dexsim` or `python -m dexsim`, not a program that imports it."""
     # Python has not yet put the file in the place of "-m" while it imports the package.
-    module = sys.orig_argv[sys.orig_argv.index("-m") + 1 :][:1] if "-m" in sys.orig_argv else []
-    return (sys.argv[:1] == ["-m"] and module == ["dexsim"]) or os.path.basename(
-        sys.argv[0] if sys.argv else ""
-    ) == "dexsim"
+    if sys.argv[:1] == ["-m"]:
+        return re.search(r"(^|\0)-\w*m\0?dexsim(\0|$)", "\0".join(sys.orig_argv)) is not None
+    return os.path.basename(sys.argv[0] if sys.argv else "") == "dexsim"
 
 
 def current_folder_last() -> None:

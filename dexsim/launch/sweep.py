@@ -48,7 +48,7 @@ def sweep(verb: str, overrides: Sequence[str], options: str | None = None) -> in
     Raises:
         UserError: For mistakes that show before the first job has started, a line each.
     """
-    given = read_all(verb, overrides)
+    given = read_all(verb, overrides, sweep=True)
     _refuse(given)
     with own_hydra(options) as loader:
         config = load(loader, verb, given, sweep=True)

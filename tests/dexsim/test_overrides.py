@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dexsim import cli
+from dexsim.errors import UserError
 from dexsim.launch import overrides
 from tests import toy
 
@@ -90,7 +91,7 @@ def test_a_text_that_hydra_cannot_read_is_read_as_it_stands(name: str):
 
 def test_what_hydra_can_read_keeps_its_meaning():
     for text in ("x=3", "x=1,2", "x=[1,2]", "x='a b'", "x=range(1,3)", "x=a\\,b", "+x=${name}", "~x", "x= 3"):
-        assert overrides.read(text) == text
+        assert overrides.read(text, sweep=True) == text
 
 
 def test_a_home_folder_is_found_as_in_a_shell(monkeypatch: pytest.MonkeyPatch):
@@ -105,9 +106,18 @@ def test_an_interpolation_beside_other_characters_is_one():
 
 
 def test_commas_of_a_sweep_stay_commas():
-    assert overrides.read("file=läufe/a,läufe (1,2),[ä,b]") == 'file="läufe/a","läufe (1,2)",["ä",b]'
-    assert overrides.read("file=choice(ä,b)") == 'file=choice("ä",b)'
-    assert overrides.read("name=1,2") == 'name="1","2"'
+    assert overrides.read("file=läufe/a,läufe (1,2),[ä,b]", True) == 'file="läufe/a","läufe (1,2)",["ä",b]'
+    assert overrides.read("file=choice(ä,b)", True) == 'file=choice("ä",b)'
+    assert overrides.read("name=1,2", True) == 'name="1","2"'
+
+
+def test_without_a_sweep_the_quoting_that_works_is_shown():
+    with pytest.raises(UserError, match="ä,b's has several values: -m runs once with each, ") as found:
+        composed("file=ä,b's")
+    (shown,) = shlex.split(str(found.value).partition(" is a list, ")[2].removesuffix(" a text"))
+    assert composed(shown) == "ä,b's"
+    with pytest.raises(UserError, match=r"range\(1,3\) has several values: -m runs once with each, '.*' is a text"):
+        composed("file=range(1,3)")
 
 
 def test_values_are_told_without_their_quotes():
