@@ -30,7 +30,7 @@ EXACT = 0.04
 # Parts of one solid and of an object, and vertices of all of its parts and of one, at most: contacts cost time, and
 # checkpoints keep them.
 MOST_CUT, MOST_PARTS, MOST_VERTICES, MOST_OF_ONE = 16, 32, 1024, 256
-SLOW = 120  # s that cutting may take
+SLOW, LEAST = 60, 0.9  # s that cutting may take; share of a solid's volume that its parts have
 INSIDE = 1e-4  # what sticks out of other parts by less is one part too many, m
 SAMPLES = (2000, 20_000)  # points on a hull, and on a surface
 NEIGHBOURS = 6  # how many parts a part may be joined with, the nearest
@@ -110,7 +110,10 @@ def _outside(points: np.ndarray, hull: Trimesh) -> np.ndarray:
 
 
 def _cut(meshes: Sequence[Trimesh], extent: float) -> list[list[Trimesh]]:
-    """The parts of each of some solids of an object of this extent in m: by CoACD, in a process of its own."""
+    """The parts of each of some solids of an object of this extent in m: by CoACD, in a process of its own.
+
+    A surface that crosses itself, or has edges of three triangles, may be too much for it; it is made anew then.
+    """
     if not meshes:
         return []
     given: dict[str, object] = {"count": len(meshes), "most": MOST_CUT}
@@ -118,27 +121,45 @@ def _cut(meshes: Sequence[Trimesh], extent: float) -> list[list[Trimesh]]:
         # CoACD measures in halves of a solid's own largest extent.
         threshold = np.clip(2 * EXACT * extent / mesh.extents.max(), 0.01, 1.0)
         given |= {f"vertices_{i}": mesh.vertices, f"faces_{i}": mesh.faces, f"threshold_{i}": threshold}
-    parts: list[list[Trimesh]] = [[] for _ in meshes]
-    for name, vertices in _run(given).items():
-        if not is_flat(vertices):
-            parts[int(name.split("_")[1])].append(_hull(vertices))
+    parts, problem = _run({**given, "remesh": False}, len(meshes))
+    if problem or not all(map(_covers, parts, meshes)):
+        parts, problem = _run({**given, "remesh": True}, len(meshes))
+    if not problem and not all(parts):
+        problem = "nothing is left of it"
+    if problem:
+        advice = "simplify it, or make each convex part a component of its own"
+        raise UserError(f"cannot be cut into convex parts ({problem}); {advice}")
     return parts
 
 
-def _run(given: dict[str, object]) -> dict[str, np.ndarray]:
-    """What `tasks.objects.cut` makes of arrays."""
-    archive, advice = io.BytesIO(), "simplify it, or make each convex part a component of its own"
+def _run(given: dict[str, object], count: int) -> tuple[list[list[Trimesh]], str]:
+    """What `tasks.objects.cut` makes of its arguments: parts of each of `count` solids, or what went wrong."""
+    archive = io.BytesIO()
     np.savez(archive, **given)  # pyright: ignore[reportArgumentType]
     command = [sys.executable, "-P", str(Path(__file__).with_name("cut.py"))]
     try:
         done = subprocess.run(command, input=archive.getvalue(), capture_output=True, timeout=SLOW, check=False)
     except subprocess.TimeoutExpired:
-        raise UserError(f"cannot be cut into convex parts in {SLOW} s; {advice}") from None
+        return [], f"more than {SLOW} s"
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
-        raise UserError(f"cannot be cut into convex parts ({said[0]}); {advice}")
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        return [], lines[-1] if lines else f"exit status {done.returncode}"
+    parts: list[list[Trimesh]] = [[] for _ in range(count)]
     with np.load(io.BytesIO(done.stdout)) as found:
-        return dict(found)
+        for name, vertices in found.items():
+            if not is_flat(vertices):
+                parts[int(name.split("_")[1])].append(_hull(vertices))
+    return parts, ""
+
+
+def _covers(parts: Sequence[Trimesh], mesh: Trimesh) -> bool:
+    """Whether parts are as large as the solid that they were cut from."""
+    if not parts:
+        return False
+    bounds = np.array([part.bounds for part in parts])
+    ends = np.stack([bounds[:, 0].min(axis=0), bounds[:, 1].max(axis=0)])
+    near = np.abs(ends - mesh.bounds).max() < EXACT * mesh.extents.max()
+    return bool(near and sum(part.volume for part in parts) > LEAST * abs(mesh.volume))
 
 
 # -- parts -------------------------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def find_solids(mesh: Trimesh) -> Solids:
     sizes = [piece.convex_hull.volume for piece in pieces]
     kept = [p for p, size in zip(pieces, sizes, strict=True) if p.is_watertight or size > DEBRIS * max(sizes)]
     closed = all(piece.is_watertight for piece in kept)
-    return Solids(tuple(map(_capped, kept)), closed, len(components) - len(kept))
+    return Solids(tuple(_capped(_turned(piece)) for piece in kept), closed, len(components) - len(kept))
 
 
 def is_flat(points: np.ndarray) -> bool:
@@ -81,6 +81,15 @@ def _components(mesh: Trimesh) -> list[np.ndarray]:
 
 def _thick(mesh: Trimesh, components: list[np.ndarray]) -> list[np.ndarray]:
     return [faces for faces in components if not is_flat(mesh.vertices[np.unique(mesh.faces[faces])])]
+
+
+def _turned(mesh: Trimesh) -> Trimesh:
+    """A surface whose triangles all face the same way, out where they did not: volumes are sums over triangles."""
+    import trimesh
+
+    if not mesh.is_winding_consistent:
+        trimesh.repair.fix_normals(mesh, multibody=False)
+    return mesh
 
 
 def _capped(mesh: Trimesh) -> Trimesh:
