@@ -2,9 +2,9 @@
 
 What was measured once is never measured again to the last digit: the same motion commanded twice differs by the noise
 of its sensors, which a copy has in common. So windows of one log are laid over the other where they fit best, and are
-copies if no more is left than rounding, of positions or, well below their noise, of efforts. Clocks, rates, rounding
-and the order of columns do not matter, since rows are compared with what lies between those of the other log, on
-straight lines or a curve; where times were written anew, they are compared by their number.
+copies if no more is left than rounding, of positions or of efforts, which are noisier. Clocks, rates, rounding and the
+order of columns do not matter, since rows are compared with what lies between those of the other log, on straight lines
+or a curve; where times were written anew, they are compared by their number.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ MOTION = 0.05  # rad; a window in which every joint moves by less looks like man
 # Root mean square, rad, by which a copy may differ, and where efforts say nothing else; two measurements differ by more
 # than twice that. No sensor repeats itself to the last digit of single precision.
 ROUNDING, EXACT = 5e-5, 1e-6
-NOISE_SHARE = 0.35  # of the noise of efforts, by which those of a copy may differ; two measurements' by 1.4 of it
+# Efforts that differ by less than this share of their spread are a copy's, and by more than that two measurements'.
+SAME_EFFORT, OTHER_EFFORT = 2e-3, 2e-2
 CANDIDATES = 6
 FOLLOWED = 4  # joints by which places are looked for, those that move most
 MOST_WINDOWS = 300
@@ -92,7 +93,7 @@ class _Search:
     def __init__(self, track: _Track) -> None:
         self._track, self._curves = track, _curves(track.time, track.position)
         self._efforts = [] if track.effort is None else _curves(track.time, track.effort)
-        self._effort_noise = 0.0 if track.effort is None else _noise(track.effort)
+        self._spread = 0.0 if track.effort is None else float(track.effort.std(axis=0).max())
         self._mean = track.position.mean(axis=0)
         self._followed = np.argsort(-track.position.std(axis=0))[:FOLLOWED]
         grid = self._sampled(self._curves[0], track.time)
@@ -129,11 +130,11 @@ class _Search:
         """By how much a window's times must be shifted, near to so much, for its rows to be the track's."""
         for number, curve in enumerate(self._curves):
             shift, left = _nearest(curve, window, near)
-            same_effort = None
-            if window.effort is not None and self._efforts:
+            share = np.nan  # nothing is said by efforts that are not there
+            if window.effort is not None and self._efforts and self._spread > 0:
                 effort = self._efforts[number](window.time + shift) - window.effort
-                same_effort = bool(np.sqrt((effort**2).mean()) < NOISE_SHARE * self._effort_noise)
-            if left < EXACT or same_effort or (left < ROUNDING and same_effort is None):
+                share = float(np.sqrt((effort**2).mean())) / self._spread
+            if left < EXACT or share < SAME_EFFORT or (left < ROUNDING and not share > OTHER_EFFORT):
                 return shift
         return None
 
@@ -164,9 +165,3 @@ def _straight(time: np.ndarray, values: np.ndarray) -> Curve:
         return values[before] * (1 - share) + values[before + 1] * share
 
     return at
-
-
-def _noise(values: np.ndarray) -> float:
-    """Of values (T, J), root mean square over the joints: what changes from row to row and back."""
-    bend = np.abs(values[2:] - 2 * values[1:-1] + values[:-2])
-    return float(np.sqrt(np.mean((np.median(bend, axis=0) / (np.sqrt(6) * 0.6745)) ** 2)))

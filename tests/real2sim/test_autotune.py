@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,16 @@ import pytest
 import yaml
 
 import tasks
-from dexsim import cli
+from dexsim import cli, settings
 from dexsim.robots import constants, load_robot
-from real2sim.logs.files import save_log
+from real2sim.autotune import AutotuneSettings
+from real2sim.logs.files import load_log, save_log
 from real2sim.results import report
 from real2sim.results.judgement import Judged
 from real2sim.search import fit
+from tests.fakes import RUN_FOLDER
+from tests.real2sim import logged
+from tests.real2sim.recorded import write_csv, write_lerobot
 from tests.real2sim.replayed import ELBOW, INDEX, JOINTS, WRIST, make_log, robot_with
 
 TRUE = robot_with(
@@ -125,6 +130,9 @@ def test_a_killed_run_goes_on(logs: Path, done: Path, monkeypatch: pytest.Monkey
         with pytest.raises(KeyboardInterrupt):
             cli.run("autotune", [*overrides, "name=killed"])
     folder = next((logs / "autotune" / "killed").iterdir())
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    del config["heldout_episode"]  # as a version wrote it that had no such setting
+    (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     resumed = cli.run("autotune", [f"resume={folder.parent}", f"runs_dir={logs}", "name=resumed"])
     assert (resumed / "parameters.csv").read_text() == (done / "parameters.csv").read_text()
 
@@ -168,7 +176,18 @@ def test_mistakes_get_one_line(overrides: list[str], message: str, tmp_path: Pat
 
 def test_logs_that_nothing_can_be_judged_by_get_one_line(logs: Path, capsys: pytest.CaptureFixture[str]):
     save_log(logs / "right.parquet", make_log(TRUE, 10.0, joints=("right_elbow_pitch_joint",)))
+    log = load_log(logs / "log.parquet", TRUE)
+    for name, copy in {"copy": log, "part": log.part(2.0, 8.0), "rows": log.rows(slice(0, None, 2))}.items():
+        write_csv(logs / f"{name}.csv", copy)
+    other = str(logs / "other.parquet")
     wanted = {
+        **{
+            str(
+                logs / f"{name}.csv"
+            ): f"heldout = '{logs / name}.csv': must be other logs than the one that is fitted; its"
+            for name in ("copy", "part", "rows")
+        },
+        f"[{other},{other}]": f"heldout = '{other}': must be other logs than other, which is held out as well",
         "[]": "heldout = []: must be a path or more",
         str(logs / "log.parquet"): f"heldout = '{logs / 'log.parquet'}': must be other logs than the one",
         str(logs / "right.parquet"): f"heldout = '{logs / 'right.parquet'}': must be logs with a joint that moves in",
@@ -179,6 +198,64 @@ def test_logs_that_nothing_can_be_judged_by_get_one_line(logs: Path, capsys: pyt
         error = capsys.readouterr().err
         assert error.startswith(f"error: {message}")
         assert error.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three episodes, of which the first is of zeros; the others are motions."""
+    folder = tmp_path_factory.mktemp("data")
+    for seed, name in enumerate(("set", "other")):
+        write_lerobot(folder / name, logged.make_log(duration=12, hz=20, seed=seed), episodes=2 + seed, fps=20)
+    data = "data/chunk-000/episode_{:06d}.parquet".format
+    (folder / "other" / data(1)).write_bytes((folder / "set" / data(1)).read_bytes())
+    return folder / "other"
+
+
+def judged_by(dataset: Path, *overrides: str) -> list[tuple[str, int]] | None:
+    config = cli.compose("autotune", [f"log={dataset}", *overrides])
+    values = {key: value for key, value in settings.plain(config).items() if key not in RUN_FOLDER}
+    return settings.build(AutotuneSettings, values).heldout_logs
+
+
+def test_other_episodes_of_a_dataset_can_be_held_out(dataset: Path):
+    file = dataset.parent / "other.parquet"
+    assert judged_by(dataset) is None
+    assert judged_by(dataset, "heldout_episode=2") == [(str(dataset), 2)]
+    assert judged_by(dataset, "heldout_episode=[2,1]") == [(str(dataset), 2), (str(dataset), 1)]
+    assert judged_by(dataset, f"heldout={dataset}", "episode=1") == [(str(dataset), 1)]
+    several = judged_by(dataset, f"heldout=[{file},{dataset}]", "heldout_episode=[1,2]")
+    assert several == [(str(file), 0), (str(dataset), 1), (str(dataset), 2)]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["heldout_episode=1"], "must be other logs than the one that is fitted; its rows at 0 s are those of"),
+        (["heldout_episode=7"], "other: episode = 7: must be between 0 and 2"),
+        (["heldout_episode=[]"], "heldout_episode = []: must be an episode or more, or null"),
+        (["heldout_episode=x"], "heldout_episode = 'x': expected"),
+        (
+            ["heldout_episode=2", "heldout=x.csv"],
+            "heldout_episode = 2: must be null where no LeRobot dataset is held out",
+        ),
+    ],
+)
+def test_episodes_that_cannot_be_held_out_get_one_line(
+    dataset: Path, overrides: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert cli.main(["autotune", f"log={dataset}", "episode=1", *overrides, f"runs_dir={tmp_path}", *SHORT]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ") and expected in error
+
+
+def test_efforts_of_another_scale_are_said_to_be(logs: Path, caplog: pytest.LogCaptureFixture):
+    arm = make_log(TRUE, 12.0, joints=tuple(TRUE.arm_joints("left")))
+    assert arm.effort is not None
+    save_log(logs / "amperes.parquet", replace(arm, effort=2.5 * arm.effort))
+    stages = "real2sim.stages=[{method: gauss_newton, steps: 1, window_s: 4.0}]"
+    folder = cli.run("autotune", [f"log={logs / 'amperes.parquet'}", "random_budget=0", stages, f"runs_dir={logs}"])
+    assert "efforts and motion disagree in scale" in caplog.text
+    assert "efforts and motion disagree in scale" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("content", [b"a: [", b"", b"seed: 1"])
