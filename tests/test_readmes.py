@@ -18,7 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dexsim import cli
@@ -145,10 +147,15 @@ def _own_robot(path: Path) -> Path:
     return path
 
 
-def _packed(log: Path, path: Path) -> Path:
-    """The same log in a file of its own."""
-    pyarrow.parquet.write_table(pyarrow.parquet.read_table(log), path, compression="gzip")
-    return path
+def _packed(path: Path, packed: Path) -> Path:
+    """Another log than the one of a path: measured anew, with noise of its own."""
+    table, chance = pq.read_table(path), np.random.default_rng(1)
+    for number, name in enumerate(table.column_names):
+        if name.startswith(("position.", "velocity.", "effort.")):
+            values = table[name].to_numpy() + chance.normal(0.0, 1e-3, table.num_rows)
+            table = table.set_column(number, name, pa.array(values))
+    pq.write_table(table, packed)
+    return packed
 
 
 def _meaning(arguments: list[str]) -> list[str]:
