@@ -6,6 +6,8 @@ import contextlib
 import difflib
 from collections.abc import Iterable, Iterator
 
+LONGEST = 300  # characters of what a library says; some quote a whole file
+
 
 class UserError(ValueError):
     """A mistake in what the user gave: one line that names the thing, its value and what is allowed.
@@ -63,9 +65,13 @@ def parsing(owner: object, kind: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        problem = one_line(error) or type(error).__name__
-        detail = f"no {problem}" if isinstance(error, KeyError) else problem
-        raise UserError(f"{owner}: not {kind} ({detail})") from error
+        raise UserError(f"{owner}: not {kind} ({problem_of(error)})") from error
+
+
+def problem_of(error: Exception) -> str:
+    """Returns in one line what broken content led to: the error's message, that a key is not there, or its kind."""
+    problem = one_line(error)[:LONGEST] or type(error).__name__
+    return f"no {problem}" if isinstance(error, KeyError) else problem
 
 
 def one_line(error: BaseException) -> str:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from dexsim.control.symmetry import QUATERNION, VECTOR, Mirror, mirror_commands
-from dexsim.errors import UserError, one_line, parsing, require
+from dexsim.errors import UserError, parsing, require
 from dexsim.files import atomic_path
 from dexsim.paths import assets_dir
 from dexsim.robots import RobotSpec
@@ -146,11 +146,9 @@ def _read(name: str, robot: str = "") -> bytes:
 
 def _unpacked(content: Mapping[str, Any]) -> tuple[str, bytes]:
     """Path and bytes of a bank's file in a `with_content`."""
-    try:
+    with parsing("task.bank", "the content of a bank"):
         name, data = str(content["file"]), base64.b64decode(content["npz"], validate=True)
         sound = hashlib.sha256(data).hexdigest() == content["sha256"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"task.bank: not the content of a bank ({type(error).__name__}: {one_line(error)})") from None
     if not sound:
         raise UserError(f"task.bank: the content of {name} is not what its sha256 says")
     return name, data

@@ -31,13 +31,20 @@ def jobs_of(sweeper: Any, overrides: Overrides) -> list[list[str]] | None:
         sweeper: One of Hydra's, set up.
         overrides: Of the verb's own keys, some with several values.
     """
-    # Not by its type: Hydra imports its plugins a second time, and a class of theirs is then another one.
-    if type(sweeper).__name__ != BasicSweeper.__name__ or sweeper.hydra_context is None:
+    if not is_basic(sweeper) or sweeper.hydra_context is None:
         return None
     more = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
     parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
     parsed = parser.parse_overrides([*more, *overrides])
     return [job for batch in sweeper.split_arguments(parsed, sweeper.max_batch_size) for job in batch]
+
+
+def is_basic(sweeper: Any) -> bool:
+    """Returns whether a sweeper is Hydra's own, which knows all its jobs beforehand.
+
+    Not by its type: Hydra imports its plugins a second time, and a class of theirs is then another one.
+    """
+    return type(sweeper).__name__ == BasicSweeper.__name__
 
 
 class PatientLauncher(Launcher):

@@ -114,8 +114,9 @@ def _run(verb: str, overrides: Sequence[str], jobs: list[list[str]] | None, load
     try:
         with folder:
             _multirun(verb, folder.path, overrides, loader)
-            failed = [job for job in read_jobs(folder.path) if job.error]
-            if failed or any(job.status == "running" for job in read_jobs(folder.path)):
+            begun = read_jobs(folder.path)
+            failed = [job for job in begun if job.error]
+            if failed or any(job.status == "running" for job in begun):
                 raise JobError(f"{len(failed)} jobs failed")
     except JobError:
         pass  # its file tells
@@ -150,19 +151,18 @@ def _multirun(verb: str, folder: Path, overrides: Sequence[str], loader: ConfigL
         Exception: What else happens later: in a launcher, or in a sweeper.
     """
     from hydra._internal.callbacks import Callbacks
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.utils import configure_log
     from hydra.errors import HydraException
 
-    from dexsim.launch.launching import PatientLauncher
+    from dexsim.launch.launching import PatientLauncher, is_basic
 
     config = load(loader, verb, [*_settings(folder, overrides), *overrides], sweep=True)
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     try:
         callbacks = Callbacks(config)
         callbacks.on_multirun_start(config=config, config_name=verb)
-        sweeper = _sweeper(config, loader, callbacks)
-        if isinstance(sweeper, BasicSweeper) and sweeper.launcher is not None:
+        sweeper: Any = _sweeper(config, loader, callbacks)
+        if is_basic(sweeper) and sweeper.launcher is not None:
             sweeper.launcher = PatientLauncher(sweeper.launcher, folder)
             sweeper.validate_batch_is_legal = lambda batch: None  # they were all checked
         with _same_modules():

@@ -248,12 +248,13 @@ class PpoAgent(A2CAgent):
         """
         expected = {"env_state": self.vec_env.get_env_state(), "observer": self.algo_observer.get_state()}
         check_complete(checkpoint, expected)
+        anew = is_best(checkpoint)
         with blamed(checkpoint, "gone on with"):
             self.set_full_state_weights(checkpoint.state)
         remove_stale(checkpoint.path.parent)
-        if is_best(checkpoint):
+        if anew:
             logger.warning("%s holds no state of the environments: they start anew", checkpoint.path)
-        self._best = best_part(checkpoint.state) if is_best(checkpoint) else checkpoint.state.get("best")
+        self._best = best_part(checkpoint.state) if anew else checkpoint.state.get("best")
         self.algo_observer.continue_curve(checkpoint.path.parent.parent, checkpoint.frame)
 
     def get_full_state_weights(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from dexsim import __version__
-from dexsim.errors import UserError, one_line
+from dexsim.errors import UserError, problem_of
 from dexsim.files import atomic_path, atomic_write
 from dexsim.robots.tables import check_same
 from dexsim.runs import find_run
@@ -134,10 +134,8 @@ def blamed(checkpoint: Checkpoint, doing: str) -> Iterator[None]:
             raise
         raise UserError(f"{error}; {checkpoint.path} was written by {checkpoint.author}") from None
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        detail = f"no {error}" if isinstance(error, KeyError) else one_line(error) or type(error).__name__
-        raise UserError(
-            f"{checkpoint.path} was written by {checkpoint.author} and cannot be {doing} by {_HERE}: {detail}"
-        ) from error
+        who = f"{checkpoint.path} was written by {checkpoint.author}"
+        raise UserError(f"{who} and cannot be {doing} by {_HERE}: {problem_of(error)}") from error
 
 
 def check_complete(checkpoint: Checkpoint, expected: Mapping[str, Any]) -> None:

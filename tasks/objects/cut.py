@@ -47,10 +47,12 @@ def _reduced(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nd
     """A mesh with fewer triangles, closed if it can be."""
     if len(faces) <= FACES[0]:
         return vertices, faces
-    counts = [count for count in FACES if count < len(faces)]
-    made = [_simplified(vertices, faces, count) for count in counts]
-    closed = [mesh for mesh in made if _is_closed(mesh[1])]
-    return closed[0] if closed else (vertices, faces) if _is_closed(faces) and len(faces) < FACES[-1] else made[-1]
+    fewer = vertices, faces
+    for count in (count for count in FACES if count < len(faces)):
+        fewer = _simplified(vertices, faces, count)
+        if _is_closed(fewer[1]):
+            return fewer
+    return (vertices, faces) if _is_closed(faces) and len(faces) < FACES[-1] else fewer
 
 
 def _simplified(vertices: np.ndarray, faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """The triangles of glTF files (`.glb`, `.gltf`), as the nodes of their scene place them, turned from y up to z up.
 
-trimesh reads these files too, but with pictures and materials, which take long, and takes what it cannot decode for
-zeros. What a hand can touch are triangles alone.
+trimesh reads these files too, but takes sparse arrays, which it does not decode, for zeros, and passes over fans in
+silence: an object would be another one without a word. What a hand can touch are triangles alone.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def test_a_killed_run_goes_on(logs: Path, done: Path, monkeypatch: pytest.Monkey
     folder = next((logs / "autotune" / "killed").iterdir())
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     del config["heldout_episode"]  # as a version wrote it that had no such setting
-    (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     resumed = cli.run("autotune", [f"resume={folder.parent}", f"runs_dir={logs}", "name=resumed"])
     assert (resumed / "parameters.csv").read_text() == (done / "parameters.csv").read_text()
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dexsim.errors import UserError, one_line
+from dexsim.errors import UserError, problem_of
 from dexsim.robots.messages import COMMAND_TOPIC, ENCODING, ROBOT_RECORD, STATE_TOPIC, JointMessage, decode
 from real2sim.logs.readers.recording import KINDS, TIME, Recording, listed, shown
 
@@ -74,8 +74,8 @@ def _reading(path: Path) -> Iterator[None]:
     except UserError as error:
         raise UserError(f"{path.name}: {error}") from None
     except Exception as error:  # whatever the bytes make of the reader, the decompressor and their lengths
-        what = one_line(error)[:300] or type(error).__name__
-        raise UserError(f"{path.name}: not a whole MCAP file ({what}); `mcap recover` may mend it") from None
+        what = f"not a whole MCAP file ({problem_of(error)})"
+        raise UserError(f"{path.name}: {what}; `mcap recover` may mend it") from None
 
 
 def _some(messages: dict[str, list[Message]], topic: str, path: Path) -> list[Message]:
