@@ -185,8 +185,7 @@ def _parse(body: bytes, width: int, separator: str, path: Path) -> pa.Table:
     with reading(path, "not a CSV file"):
         return arrow_csv.read_csv(
             io.BytesIO(body),
-            # One block: the type of a column is that of all of its values, not of the first ones.
-            arrow_csv.ReadOptions(column_names=names, block_size=min(len(body) + 1, 2**31 - 1)),
+            arrow_csv.ReadOptions(column_names=names),
             arrow_csv.ParseOptions(delimiter=separator),
             arrow_csv.ConvertOptions(decimal_point=decimal, strings_can_be_null=True),
         )
