@@ -23,10 +23,10 @@ from omegaconf import OmegaConf
 from dexsim import __version__
 from dexsim.errors import UserError, parsing, require
 from dexsim.files import atomic_write
+from dexsim.launch.overrides import OURS
 from dexsim.paths import assets_dir
 
 _CONFIG, _LOG, _RESULT, _RUN = "config.yaml", "log.txt", "result.json", "run.json"
-_NOT_THE_VERBS = {"name", "runs_dir", "objective"}  # keys that the command line reads
 _NAME = re.compile(r"\w[\w.+-]*")
 _LONGEST_TEXT, _LONGEST_LIST = 300, 100  # in a config that people read
 
@@ -43,7 +43,6 @@ class RunFolder:
         path: The folder.
         name: What the user calls the run.
         overrides: What the user gave, `key=value` each.
-        given: The keys of the verb's own config among them, at its top level.
         results: What `result` has recorded so far: name to value, unit, n and interval.
     """
 
@@ -51,7 +50,6 @@ class RunFolder:
         self.path = path
         self.name = name
         self.overrides: Sequence[str] = ()
-        self.given: set[str] = set()
         self.results: dict[str, dict[str, Any]] = {}
         self._record: dict[str, Any] = {}
         self._log = contextlib.ExitStack()
@@ -72,7 +70,7 @@ class RunFolder:
         Raises:
             UserError: For a name that is none, or a `root` in which no folder can be made.
         """
-        require(_NAME.fullmatch(name) is not None, "name", name, "letters, digits and any of _ . + -")
+        require_name(name)
         resolved = OmegaConf.create(config)
         try:
             run = cls(_make_unique(Path(root) / verb / name / time.strftime("%Y-%m-%d_%H-%M-%S")), name)
@@ -80,7 +78,6 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"runs_dir = {str(root)!r}: cannot make a run there ({error.strerror})") from None
         run.overrides = tuple(overrides)
-        run.given = {re.split(r"[=.]", override.lstrip("+~"))[0] for override in overrides} - _NOT_THE_VERBS
         run._record = {"verb": verb, "name": name, "overrides": [*overrides], **_identity(resolved)}
         return run
 
@@ -134,6 +131,11 @@ class RunFolder:
         atomic_write(self.path / _RUN, json.dumps(self._record, indent=2) + "\n")
 
 
+def require_name(name: str) -> None:
+    """Refuses a name of a run that cannot be that of a folder."""
+    require(_NAME.fullmatch(name) is not None, "name", name, "letters, digits and any of _ . + -")
+
+
 def find_complete(verb: str, name: str, config: Any, root: str | Path = "runs") -> Path | None:
     """Returns the newest folder of a complete run of this version with the same config and unchanged inputs.
 
@@ -178,7 +180,8 @@ def find_run(path: str | Path, file: str) -> Path | None:
     silent = [run for run in runs if not times[run]]
     if len(runs) > 1 and silent:
         raise UserError(f"{folder}: which run is the newest is not known: no start in {silent[0] / _RUN}; name one")
-    return max(runs, key=lambda run: times[run], default=None)
+    # A copy started when its original did: of the two the one that was written to last.
+    return max(runs, key=lambda run: (times[run], (run / file).stat().st_mtime_ns), default=None)
 
 
 def series_of(path: str | Path, verb: str) -> tuple[Path, str] | None:
@@ -191,13 +194,14 @@ def series_of(path: str | Path, verb: str) -> tuple[Path, str] | None:
     Returns:
         None where no such run is found: it was moved, or never made here.
     """
-    place = Path(path).expanduser().absolute()
-    run = next((each for each in (place, *place.parents[:2]) if (each / _RUN).is_file()), None)
-    names = place if run is None else run.parent
-    if names.parent.name != verb or not _NAME.fullmatch(names.name) or not names.is_dir():
-        return None
-    root = names.parents[1]
-    return root if Path(path).is_absolute() else Path(os.path.relpath(root)), names.name
+    given = Path(path).expanduser()
+    for place in dict.fromkeys((given.absolute(), given.resolve())):  # by its name, then by what a link leads to
+        run = next((each for each in (place, *place.parents[:2]) if (each / _RUN).is_file()), None)
+        names = place if run is None else run.parent
+        if names.parent.name == verb and _NAME.fullmatch(names.name) and names.is_dir():
+            root = names.parents[1]
+            return root if given.is_absolute() else Path(os.path.relpath(root)), names.name
+    return None
 
 
 def shortened(value: Any) -> Any:
@@ -255,7 +259,7 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 def _identity(config: Any) -> dict[str, Any]:
     """Returns what makes two runs of a verb the same: its version, its config and the state of its inputs."""
     resolved: Any = OmegaConf.to_container(config, resolve=True)
-    values = {key: value for key, value in resolved.items() if key not in _NOT_THE_VERBS}
+    values = {key: value for key, value in resolved.items() if key not in OURS}
     text = json.dumps(values, sort_keys=True, default=str)
     # Banks, robots and objects that ship are named without a path, so all of them count.
     paths = sorted({str(assets_dir()), *_strings(values)})
@@ -320,7 +324,7 @@ def _logged_to(path: Path) -> Iterator[None]:
     """Sends what is logged, from INFO on, to a file too; what other handlers show stays as it was."""
     root = logging.getLogger()
     before, others = root.level, [handler for handler in root.handlers if handler.level == logging.NOTSET]
-    handler = _LogFile(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     if before > logging.INFO:  # a program of the user's, which wants no more than that on its own handlers
         for other in others:

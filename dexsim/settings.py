@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
 from dexsim import paths
 from dexsim.errors import UserError, one_line, parsing, unknown
@@ -68,6 +68,9 @@ def plain(config: Any) -> Any:
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key} is missing: add {error.full_key}=<value>") from None
+    except InterpolationResolutionError as error:
+        problem = str(error).splitlines()[0]
+        raise UserError(f"{error.full_key}: {problem}; a ${{ that stands for itself is written \\${{") from None
     except OmegaConfBaseException as error:
         raise UserError(one_line(error)) from None
 
@@ -222,7 +225,10 @@ def _parse_float(text: int | str) -> float:
 
 
 def _mismatch(hint: Any, value: Any, path: str) -> UserError:
-    return UserError(f"{path} = {value!r}: expected {_describe(hint)}")
+    expected = f"{path} = {value!r}: expected {_describe(hint)}"
+    if hint in (str, Path) and isinstance(value, (bool, int, float)):  # a name like 2026
+        return UserError(f"{expected}, which quotes make of it: '{path}=\"...\"'")
+    return UserError(expected)
 
 
 def _describe(hint: Any) -> str:

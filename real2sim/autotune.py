@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from dexsim import settings
 from dexsim.backends import BackendSettings
 from dexsim.errors import UserError, one_line, require
 from dexsim.files import atomic_write
+from dexsim.launch.overrides import assign, command, given
+from dexsim.report import terminal
 from dexsim.robots import RobotSpec, constants, load_robot
 from dexsim.runs import RunFolder, find_run
 from real2sim.logs.files import load_log
@@ -134,29 +136,43 @@ class AutotuneSettings:
 
 def main(config: Mapping[str, Any], run: RunFolder) -> None:
     """Fit, judge, and write everything."""
-    values = settings.plain(config)
-    if values.get("resume") is not None:
-        values = _resumed(values, run)
-    if values.get("log") is None:
-        raise UserError("log is missing: add log=<file>, or resume=<run folder>")
-    options = _from_anywhere(settings.build(AutotuneSettings, values), values, run)
+    options = _from_anywhere(_read(config, run.overrides, run), run)
     try:
         autotune(options, run)
     except KeyboardInterrupt:
         if (run.path / FIT).is_file():
-            _log.info("go on with: dexsim autotune resume=%s", run.path)
+            _log.info("go on with: %s", command("autotune", assign("resume", run.path)))
         raise
 
 
-def _from_anywhere(options: AutotuneSettings, values: Mapping[str, Any], run: RunFolder) -> AutotuneSettings:
+def check(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuse what cannot be fitted, as far as that shows before it starts."""
+    options = _read(config, overrides)
+    robot = load_robot(options.robot)
+    log, _ = _logs(options, robot)
+    SearchSpace(robot, options.real2sim.space, log.joints, log.moved)
+
+
+def _read(config: Mapping[str, Any], overrides: Sequence[str], run: RunFolder | None = None) -> AutotuneSettings:
+    """What to fit; the states of a fit that is gone on with are copied into a run."""
+    values = settings.plain(config)
+    if values.get("resume") is not None:
+        values = _resumed(values, overrides, run)
+    if values.get("log") is None:
+        raise UserError("log is missing: add log=<file>, or resume=<run folder>")
+    return settings.build(AutotuneSettings, values)
+
+
+def _from_anywhere(options: AutotuneSettings, run: RunFolder) -> AutotuneSettings:
     """The options with absolute paths; the config is stored so too, to go on with from any folder."""
     heldout = options.heldout_paths
     paths = {
         "log": _absolute(options.log),
         "heldout": None if heldout is None else [_absolute(path) for path in heldout],
     }
-    atomic_write(run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create({**values, **paths})))
-    return replace(options, **paths)
+    options = replace(options, **paths)
+    atomic_write(run.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings.to_dict(options))))
+    return options
 
 
 def autotune(options: AutotuneSettings, run: RunFolder) -> None:
@@ -180,7 +196,7 @@ def autotune(options: AutotuneSettings, run: RunFolder) -> None:
     effort_doubt = doubt(effort_scales(log, robot))
     if effort_doubt:
         _log.warning("%s: %s", log.name, effort_doubt)  # now too: it may be worth no fit
-    _log.info("a killed run goes on with: dexsim autotune resume=%s", run.path)
+    _log.info("a killed run goes on with: %s", command("autotune", assign("resume", run.path)))
     fit = Fit(problem, options.real2sim.stages, run.path / FIT, options.seed)
     fit.run()
     began = time.perf_counter()
@@ -205,11 +221,11 @@ def _absolute(path: str) -> str:
     return str(given.absolute() if os.path.exists(given) else given)  # an error names what was given
 
 
-def _resumed(values: Mapping[str, Any], run: RunFolder) -> dict[str, Any]:
-    """The config of the run to go on with, whose states are copied into the new folder."""
-    given = Path(str(values["resume"])).expanduser()
-    folder = find_run(given, FIT) or given
-    beside = sorted(run.given - {"resume"})
+def _resumed(values: Mapping[str, Any], overrides: Sequence[str], run: RunFolder | None) -> dict[str, Any]:
+    """The config of the run to go on with, whose states are copied into the folder of a new one."""
+    path = Path(str(values["resume"])).expanduser()
+    folder = find_run(path, FIT) or path
+    beside = sorted(given(overrides) - {"resume"})
     if beside:
         raise UserError(f"{', '.join(beside)} cannot be given with resume={folder}, which goes on with its own config")
     for name in ("config.yaml", FIT):
@@ -221,8 +237,9 @@ def _resumed(values: Mapping[str, Any], run: RunFolder) -> dict[str, Any]:
     states = [name for name in (FIT, RANDOM) if (folder / name).is_file()]
     for name in states:
         state.read(folder / name)  # before the first of them is in the new folder
-    for name in states:
-        shutil.copy(folder / name, run.path / name)
+    if run is not None:
+        for name in states:
+            shutil.copy(folder / name, run.path / name)
     return config
 
 
@@ -297,13 +314,12 @@ def _ranking(options: AutotuneSettings, problem: Problem, fit: Fit, run: RunFold
 
 
 def _print_table(outcome: Outcome) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("mean squared error, rad^2", "log", "held out", title="all joints")
     for name in outcome.sets:
         table.add_row(name, f"{outcome.error(name, 'fit'):.3g}", f"{outcome.error(name, 'heldout'):.3g}")
-    Console().print(table)
+    terminal.console().print(table)
 
 
 def _report_doubts(outcome: Outcome) -> None:

@@ -9,7 +9,7 @@ and keep a hand on its stop: a joint that does not follow, and Ctrl-C, make it h
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 from dexsim import settings
 from dexsim.errors import UserError, require
 from dexsim.robots import RobotSpec, load_robot
-from dexsim.robots.interface import RobotInterface, open_robot
+from dexsim.robots.interface import RobotInterface, find_interface, open_robot
 from dexsim.runs import RunFolder
 from real2sim.excitation.clearance import Clearance, between
 from real2sim.excitation.drive_robot import DriveSettings, drive
@@ -60,6 +60,16 @@ class ExciteSettings:
             require(
                 not self.interface_settings, "interface_settings", self.interface_settings, "null without interface"
             )
+
+
+def check(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuse what cannot be driven, as far as that shows before it starts."""
+    options = settings.build(ExciteSettings, config)
+    robot = load_robot(options.robot)
+    if options.interface is not None:
+        find_interface(options.interface)
+    if options.targets is not None:
+        load_targets(options.targets, robot)
 
 
 def main(config: Mapping[str, Any], run: RunFolder) -> None:

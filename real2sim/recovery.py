@@ -20,6 +20,7 @@ import torch
 from dexsim import settings
 from dexsim.backends import BackendSettings
 from dexsim.files import atomic_write
+from dexsim.report import terminal
 from dexsim.robots import RobotSpec, constants, load
 from real2sim.autotune import Real2SimSettings
 from real2sim.logs.files import load_log
@@ -183,4 +184,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with terminal.tolerant():  # hours of work, whoever reads what is printed
+        main()

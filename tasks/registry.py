@@ -11,18 +11,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from dexsim import settings
 from dexsim.errors import unknown
-from dexsim.registration import entry_points, task_configs
+from dexsim.registration import entry_points, load, task_configs
 from dexsim.robots import with_content
 
 if TYPE_CHECKING:
+    from dexsim.backends.base import BackendSettings
+    from dexsim.control.actions import ControlSettings
     from dexsim.env.env import Env
     from dexsim.env.perturbation import PerturbationSettings
+    from dexsim.env.randomization import RandomizationSettings
     from dexsim.env.task import Task
     from dexsim.robots import RobotSpec
+    from dexsim.scene import Scene
 
 Section = Mapping[str, Any]
 
@@ -40,7 +44,7 @@ def task_class(name: str) -> type[Task]:
     points = entry_points("dexsim.tasks")
     if name not in points:
         raise unknown(f"task.name = {name!r}: no such task", name, points)
-    return points[name].load()
+    return load(points[name])
 
 
 def task_names() -> list[str]:
@@ -92,25 +96,49 @@ class EnvSettings:
             perturbation: what disturbs the object, in an evaluation.
             training: whether `TRAINING_ONLY` settings of the task count.
         """
-        from dexsim.backends.base import BackendSettings
-        from dexsim.backends.make import device_of, make_backend
-        from dexsim.control.actions import ControlSettings
+        from dexsim.backends.make import make_backend
         from dexsim.env.env import Env
+
+        parts = self._parts(training)
+        backend = make_backend(parts.scene, num_envs, parts.engine)
+        return Env(parts.task, backend, parts.control, parts.randomization, seed, dump_dir, perturbation)
+
+    def check(self, training: bool = False) -> None:
+        """Refuse what cannot be built, as far as that shows without a simulator.
+
+        Args:
+            training: as of `make`.
+
+        Raises:
+            UserError: for a name, a file or a value that cannot be.
+        """
+        parts = self._parts(training)
+        parts.control.substeps(parts.scene.timestep)
+
+    def _parts(self, training: bool) -> _Parts:
+        from dexsim.backends.base import BackendSettings
+        from dexsim.backends.make import device_of
+        from dexsim.control.actions import ControlSettings
         from dexsim.env.randomization import RandomizationSettings
         from dexsim.robots import load_robot
 
         robot = load_robot(self.robot)
         engine = settings.load(BackendSettings, "backend/mujoco", self.backend)
         task = make_task(self.task, robot, device_of(engine), training)
-        return Env(
-            task,
-            make_backend(task.scene(robot, engine.timestep), num_envs, engine),
-            settings.load(ControlSettings, "control/relative", self.control),
-            settings.load(RandomizationSettings, "randomization/none", self.randomization),
-            seed,
-            dump_dir,
-            perturbation,
-        )
+        control = settings.load(ControlSettings, "control/relative", self.control)
+        randomization = settings.load(RandomizationSettings, "randomization/none", self.randomization)
+        task.check(randomization)
+        return _Parts(task, task.scene(robot, engine.timestep), engine, control, randomization)
+
+
+class _Parts(NamedTuple):
+    """What an environment is made of."""
+
+    task: Task
+    scene: Scene
+    engine: BackendSettings
+    control: ControlSettings
+    randomization: RandomizationSettings
 
 
 def make_env(

@@ -38,8 +38,7 @@ def verb_config(verb: str, **changes: Any) -> dict[str, Any]:
 def run_verb(verb: Any, root: Path, given: Sequence[str] = (), **config: Any) -> RunFolder:
     """Run the module of a verb with keys of its own, in a run folder below `root`; `given` are those a user gave."""
     config = verb_config(verb.__name__.rpartition(".")[2], **config)
-    with RunFolder.create("verb", "test", config, root) as run:
-        run.given = set(given)
+    with RunFolder.create("verb", "test", config, root, [f"{key}=..." for key in given]) as run:
         verb.main(config, run)
     return run
 

@@ -9,18 +9,25 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from dexsim.errors import UserError, one_line
+from dexsim import settings
+from dexsim.errors import UserError, one_line, parsing, unknown
 from dexsim.files import atomic_write
+from dexsim.launch.process import current_folder_last
 from dexsim.launch.verb import Invocation
+from dexsim.report import terminal
 from dexsim.runs import read_results
 
+logger = logging.getLogger(__name__)
+
 JOBS = "jobs"
+STATUS = ("running", "complete", "already complete", "failed", "interrupted", "killed")
 
 
 class JobError(RuntimeError):
@@ -34,7 +41,7 @@ class Job:
     Attributes:
         number: Its place in the sweep, from 0.
         overrides: Its own, `key=value` each.
-        status: running, complete, already complete, failed or interrupted; killed if its process ended without a word.
+        status: One of `STATUS`; "killed" if its process ended without a word.
         objective: The metric that a sweeper optimizes.
         folder: Its run folder, if it has one.
         error: What it ended in, in one line.
@@ -55,9 +62,22 @@ class Job:
 
 
 def read_jobs(sweep: Path) -> list[Job]:
-    """Returns the jobs of a sweep that started, in their order."""
-    jobs = [Job(**json.loads(file.read_text(encoding="utf-8"))) for file in (sweep / JOBS).glob("[0-9]*.json")]
+    """Returns the jobs of a sweep that started, in their order; a damaged file is left out, with a warning."""
+    jobs = []
+    for file in (sweep / JOBS).glob("[0-9]*.json"):
+        try:
+            jobs.append(_read(file))
+        except UserError as error:
+            logger.warning("%s", error)
     return sorted(jobs, key=lambda job: job.number)
+
+
+def _read(file: Path) -> Job:
+    with parsing(file, "a job of a sweep"):
+        job = settings.build(Job, json.loads(file.read_text(encoding="utf-8")))
+        if job.status not in STATUS:
+            raise unknown(f"{file}: status = {job.status!r}", job.status, STATUS)
+        return job
 
 
 def run_job(config: DictConfig) -> float | None:
@@ -70,18 +90,21 @@ def run_job(config: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
+    if sys.flags.safe_path:  # set for the processes of a sweep, but Ray's put the current folder first all the same
+        current_folder_last()
     os.chdir(hydra.runtime.cwd)  # paths are relative to where the sweep was started, on any machine
     logging.basicConfig(format="%(message)s")
-    logging.getLogger().setLevel(logging.INFO)
+    logging.getLogger().setLevel(logging.DEBUG if hydra.verbose is True else logging.INFO)
     job, sweep = Job(hydra.job.num, list(hydra.overrides.task)), Path(hydra.sweep.dir)
     optimizes = not str(hydra.sweeper["_target_"]).endswith(".BasicSweeper")
     job.write(sweep)
     try:
-        return _run(str(hydra.job.config_name), config, job, optimizes)
+        with terminal.tolerant():
+            return _run(str(hydra.job.config_name), config, job, optimizes)
     except KeyboardInterrupt:
         job.status, job.error = "interrupted", "interrupted"
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         job.status, job.mistake = "failed", isinstance(error, UserError)
         job.error = one_line(error) if job.mistake else f"{type(error).__name__}: {one_line(error)}"
         if optimizes:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dexsim.errors import UserError
 from dexsim.files import atomic_write
-from dexsim.launch.compose import key_of
 from dexsim.launch.job import Job
+from dexsim.launch.overrides import key_of, value_of
+from dexsim.report import terminal
 from dexsim.runs import read_results
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+logger = logging.getLogger(__name__)
 
 _SHOWN = 5  # metrics in the table beside the objective
 _FOLDER_WIDTH = len("2000-01-01_00-00-00")  # of the last column at least, which folds
@@ -40,9 +45,7 @@ def print_table(jobs: Sequence[Job]) -> None:
 
     Beside the objective stand as many metrics as the terminal is wide enough for, 5 at most.
     """
-    from rich.console import Console
-
-    console = Console()
+    console = terminal.console()
     values = [_values(_results(job)) for job in jobs]
     for shown in range(_SHOWN, -1, -1) if jobs else ():
         names = ["job", "overrides", "status", *_main_metrics(jobs, values, shown)]
@@ -81,7 +84,7 @@ def _table(jobs: Sequence[Job], names: Sequence[str], rows: Sequence[Sequence[st
 
 def _row(job: Job) -> Row:
     row: Row = {"job": job.number, "status": job.status, "folder": job.folder, "error": job.error}
-    row |= {f"config.{key_of(override)}": override.partition("=")[2] for override in job.overrides}
+    row |= {f"config.{key_of(override)}": value_of(override) for override in job.overrides}
     for name, metric in _results(job).items():
         row[name] = metric["value"]
         if metric["n"] is not None:
@@ -92,7 +95,11 @@ def _row(job: Job) -> Row:
 
 
 def _results(job: Job) -> Mapping[str, Mapping[str, Any]]:
-    return {} if job.folder is None else read_results(Path(job.folder))
+    try:
+        return {} if job.folder is None else read_results(Path(job.folder))
+    except UserError as error:  # one damaged file does not cost the table
+        logger.warning("%s", error)
+        return {}
 
 
 def _values(results: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:

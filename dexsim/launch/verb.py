@@ -1,10 +1,11 @@
-"""One verb with one config: found by its entry point, run in a run folder of its own."""
+"""One verb with one config: found by its entry point, checked, run in a run folder of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from omegaconf import DictConfig
 
 from dexsim import settings
 from dexsim.errors import unknown
-from dexsim.launch.compose import key_of
-from dexsim.registration import entry_points, source
-from dexsim.runs import RunFolder, find_complete, series_of
+from dexsim.launch.overrides import key_of
+from dexsim.registration import entry_points, load, source
+from dexsim.runs import RunFolder, find_complete, require_name, series_of
 
 _GROUP = "dexsim.verbs"
 
@@ -55,12 +56,24 @@ class Invocation:
             place |= {key: value for key, value in resumed.items() if key not in given}
         return cls(verb, **place, objective=values.pop("objective", None), config=values, overrides=tuple(overrides))
 
+    def check(self) -> None:
+        """Lets the verb look at what it is given, without running: by the function `check` beside its `main`, if any.
+
+        Raises:
+            UserError: For what can be known to be wrong by now.
+        """
+        require_name(self.name)
+        check = _beside_main(self.verb, "check")
+        if check is not None:
+            check(DictConfig(self.config), self.overrides)
+
     def find_complete(self) -> Path | None:
         """Returns the folder of an earlier run that did just this, to its end; None where there is none."""
         return find_complete(self.verb, self.name, self.config, self.runs_dir)
 
     def make_folder(self) -> RunFolder:
         """Makes the run folder."""
+        self._main()  # a verb that cannot be imported leaves none
         config = {"name": self.name, "runs_dir": self.runs_dir, **self.config}
         return RunFolder.create(self.verb, self.name, config, self.runs_dir, self.overrides)
 
@@ -68,7 +81,7 @@ class Invocation:
         """Runs the verb in a run folder, whose path is the last line that it prints."""
         try:
             with folder:
-                verbs()[self.verb].load()(DictConfig(self.config), folder)
+                self._main()(DictConfig(self.config), folder)
         finally:
             if folder.path.exists():
                 print(folder.path, flush=True)
@@ -92,6 +105,9 @@ class Invocation:
             raise unknown(f"objective = {self.objective!r}: no metric that this run has", self.objective, known)
         return None
 
+    def _main(self) -> Callable[[DictConfig, RunFolder], None]:
+        return load(verbs()[self.verb])
+
 
 def _place_of(verb: str, resume: str) -> dict[str, str]:
     """Returns `name` and `runs_dir` of a run that is gone on with, as far as they are known.
@@ -102,6 +118,13 @@ def _place_of(verb: str, resume: str) -> dict[str, str]:
     series = series_of(resume, verb)
     if series is not None:
         return {"runs_dir": str(series[0]), "name": series[1]}
-    tell = getattr(import_module(verbs()[verb].module), "resumed_name", None)
+    tell = _beside_main(verb, "resumed_name")
     name = None if tell is None else tell(resume)
     return {} if name is None else {"name": name}
+
+
+def _beside_main(verb: str, function: str) -> Callable[..., Any] | None:
+    """Returns a function that the module of a verb may have beside its `main`."""
+    point = verbs()[verb]
+    load(point)
+    return getattr(sys.modules.get(point.module), function, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sys
 import time
@@ -16,7 +17,8 @@ class ProgressLine:
     """Overwrites itself on a terminal, and is logged every few seconds elsewhere."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
+        # A process may have no stderr at all, and a dumb terminal cannot go back in a line.
+        self._terminal = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._due = 0.0
 
     def show(self, text: str) -> None:

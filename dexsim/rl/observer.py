@@ -222,13 +222,14 @@ def wandb_run(
         yield None
         return
     import wandb
+    from wandb.errors import Error
 
     quiet = wandb.Settings(silent=mode == "offline", console="off")
     project = os.environ.get("WANDB_PROJECT", "dexsim")
     name = os.environ.get("WANDB_NAME", f"{run_dir.parent.name}/{run_dir.name}")
     try:
         run = wandb.init(project=project, name=name, dir=str(run_dir), mode=mode, config=dict(config), settings=quiet)
-    except wandb.errors.Error as error:
+    except Error as error:
         raise UserError(f"wandb = {mode!r}: {one_line(error)}; wandb=offline needs no account") from None
     try:
         yield run

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
 
 from dexsim.errors import UserError, unknown
-from dexsim.registration import entry_points
+from dexsim.registration import entry_points, load
 from dexsim.robots import RobotSpec
 
 _GROUP = "dexsim.robot_interfaces"
@@ -84,12 +85,21 @@ def open_robot(name: str, robot: RobotSpec, /, **settings: Any) -> RobotInterfac
     Raises:
         UserError: for a name that none has, or settings that it does not take.
     """
-    points = entry_points(_GROUP)
-    if name not in points:
-        raise unknown(f"interface = {name!r}: no robot interface of that name", name, points)
-    make = points[name].load()
+    make = load(find_interface(name))
     try:
         inspect.signature(make).bind(robot, **settings)
     except TypeError as error:
         raise UserError(f"interface_settings = {settings}: interface {name!r} does not take them ({error})") from None
     return make(robot, **settings)
+
+
+def find_interface(name: str) -> EntryPoint:
+    """Return the entry point of an interface.
+
+    Raises:
+        UserError: for a name that none has.
+    """
+    points = entry_points(_GROUP)
+    if name not in points:
+        raise unknown(f"interface = {name!r}: no robot interface of that name", name, points)
+    return points[name]

@@ -14,7 +14,7 @@ import numpy as np
 
 import dexsim
 from dexsim.errors import UserError
-from dexsim.files import atomic_write
+from dexsim.files import atomic_write, made_up_for
 from dexsim.robots import constants
 from real2sim.search import state as files
 from real2sim.search.base import Search, SearchSettings
@@ -154,13 +154,13 @@ class Fit:
                 "steps": [astuple(step) for step in state.steps],
             }
         )
-        atomic_write(self.path, data)
+        with made_up_for(f"the state of the fit after {len(state.steps)} steps"):
+            atomic_write(self.path, data)
         self._state = self._restored(files.decode(data, self.path))
 
     def _restored(self, stored: Mapping[str, Any]) -> _State:
         """The state that a file holds; raises UserError for one of another fit."""
-        if stored.get("identity") != self._identity:
-            raise UserError(f"{self.path}: is the state of a fit of another log, or with other settings")
+        self._check_identity(stored.get("identity"))
         try:
             steps = [_step(*row) for row in stored["steps"]]
             state = _State(files.same_kind(stored["x"], self._state.x), int(stored["stage"]), None, steps)
@@ -172,6 +172,16 @@ class Fit:
         except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError):
             raise files.no_state(self.path) from None
         return state
+
+    def _check_identity(self, stored: Any) -> None:
+        """Refuse the state of another fit, and say what is another."""
+        if not isinstance(stored, Mapping):
+            raise files.no_state(self.path)
+        names = {"numbers": "values of the log or the robot", "version": f"version ({stored.get('version')})"}
+        other = [names.get(key, key) for key, value in self._identity.items() if stored.get(key) != value]
+        if other:
+            what = "is the state of a fit of another log, or with other settings"
+            raise UserError(f"{self.path}: {what}: {', '.join(other)}")
 
     def _begin(self, stage: int, x: np.ndarray) -> Search:
         seed = hash_seed(self.seed, stage)  # two stages do not try the same

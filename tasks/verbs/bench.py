@@ -13,13 +13,14 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dexsim import settings
 from dexsim.errors import require
+from dexsim.report import terminal
 from dexsim.rl.ppo import PpoSettings
 from dexsim.runs import RunFolder
 from tasks.registry import EnvSettings
@@ -70,6 +71,11 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
     if options.epochs:
         rows += _training(options, run)
     _print_table(rows)
+
+
+def check(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuse what cannot be measured, as far as that shows before it starts."""
+    settings.build(BenchSettings, config).check()
 
 
 def _make_env(options: BenchSettings, threads: int) -> Any:
@@ -197,10 +203,9 @@ def _peak_memory() -> float:
 
 
 def _print_table(rows: list[tuple[str, str]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(show_header=False)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    terminal.console().print(table)

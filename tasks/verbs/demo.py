@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dexsim import cli, settings
 from dexsim.errors import require
+from dexsim.launch.overrides import assign
 from dexsim.runs import RunFolder
 from tasks.verbs.report import write_report
 
@@ -42,11 +43,11 @@ class DemoSettings:
 def main(config: Mapping[str, Any], run: RunFolder) -> None:
     """Train, evaluate, report."""
     options = settings.build(DemoSettings, config)
-    common = ["name=demo", f"runs_dir={run.path}"]
+    common = ["name=demo", assign("runs_dir", run.path)]
     limits = [f"minutes={options.minutes}", "frames=null", f"seed={options.seed}"]
     training = cli.run("train", ["task=box_lift", "rl=cpu", "randomization=none", "wandb=disabled", *limits, *common])
     evaluation = cli.run(
-        "evaluate", [f"checkpoint='{training}'", f"episodes={options.episodes}", "video=true", *common]
+        "evaluate", [assign("checkpoint", training), f"episodes={options.episodes}", "video=true", *common]
     )
     for name in ("video.mp4", "result.json"):
         shutil.copy(evaluation / name, run.path / name)
@@ -54,3 +55,8 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
     logger.info("checkpoint: %s", training / "checkpoints" / "last.pt")
     logger.info("video:      %s", run.path / "video.mp4")
     logger.info("report:     %s", run.path / "report.html")
+
+
+def check(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuse settings that cannot be."""
+    settings.build(DemoSettings, config)

@@ -18,6 +18,8 @@ from dexsim import settings
 from dexsim.env.perturbation import KINDS, PerturbationSettings
 from dexsim.errors import UserError, require
 from dexsim.files import atomic_path
+from dexsim.launch.overrides import key_of
+from dexsim.report import terminal
 from dexsim.rl import checkpoint as checkpoints
 from dexsim.rl.evaluation import Episode, run_episodes
 from dexsim.rl.player import Policy
@@ -75,11 +77,23 @@ class EvaluateSettings:
 
 def main(config: Mapping[str, Any], run: RunFolder) -> None:
     """Evaluate, and print the table."""
-    for text in run.overrides:
-        key = text.lstrip("+").partition("=")[0]
+    evaluate(_read(config, run.overrides), run)
+
+
+def check(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuse what cannot be evaluated, as far as that shows before it starts."""
+    options = _read(config, overrides)
+    checkpoint = checkpoints.load(options.checkpoint)
+    with checkpoints.blamed(checkpoint, "evaluated"):
+        environment_of(checkpoint.config, options).check()
+
+
+def _read(config: Mapping[str, Any], overrides: Sequence[str]) -> EvaluateSettings:
+    for text in overrides:
+        key = key_of(text)
         if key in [f"task.{name}" for name in tasks.TRAINING_ONLY]:
-            raise UserError(f"{text}: only training heeds {key}; an evaluation's episodes start at the beginning")
-    evaluate(settings.build(EvaluateSettings, config), run)
+            raise UserError(f"{key}: only training heeds it; an evaluation's episodes start at the beginning")
+    return settings.build(EvaluateSettings, config)
 
 
 def evaluate(options: EvaluateSettings, run: RunFolder) -> list[Episode]:
@@ -179,11 +193,10 @@ def _write_parquet(path: Path, seed: int, episodes: Sequence[Episode]) -> None:
 
 
 def _print_table(metrics: Sequence[Metric], n: int) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("", "mean", "95% interval", title=f"{n} episodes")
     for name, value, _, (low, high) in metrics:
         form = number_format(name)
         table.add_row(name.replace("_", " "), form.format(value), f"{form.format(low)} .. {form.format(high)}")
-    Console().print(table)
+    terminal.console().print(table)

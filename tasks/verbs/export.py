@@ -7,14 +7,19 @@ what the rest of a runner must know. Where onnxruntime is installed, the file is
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dexsim import settings
 from dexsim.rl import checkpoint as checkpoints
 from dexsim.runs import RunFolder
+
+if TYPE_CHECKING:
+    from dexsim.control.actions import ControlSettings
+    from dexsim.control.controller import Controller
+    from dexsim.robots import RobotSpec
 
 logger = logging.getLogger(__name__)
 
@@ -32,11 +37,20 @@ class ExportSettings:
 
 def main(config: Mapping[str, Any], run: RunFolder) -> None:
     """Write `policy.onnx` and `policy.json` into the run folder."""
-    checkpoint = checkpoints.load(settings.build(ExportSettings, config).checkpoint)
+    checkpoint = _read(config)
     manifest = export(checkpoint, run.path / "policy.onnx")
     if manifest["max_error"] is not None:
         run.result("max_error", manifest["max_error"], "1")
     logger.info("policy of frame %d: %s", checkpoint.frame, run.path / "policy.onnx")
+
+
+def check(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuse a checkpoint that cannot be exported."""
+    _parts(_read(config))
+
+
+def _read(config: Mapping[str, Any]) -> checkpoints.Checkpoint:
+    return checkpoints.load(settings.build(ExportSettings, config).checkpoint)
 
 
 def export(checkpoint: checkpoints.Checkpoint, path: Path) -> dict[str, Any]:
@@ -46,9 +60,17 @@ def export(checkpoint: checkpoints.Checkpoint, path: Path) -> dict[str, Any]:
         checkpoint: Whose policy.
         path: The ONNX file.
     """
+    from dexsim.rl import export as onnx_export
+
+    controller, robot, control, description = _parts(checkpoint)
+    about = onnx_export.describe(checkpoint, controller, robot, control, description)
+    return onnx_export.export(controller, path, about)
+
+
+def _parts(checkpoint: checkpoints.Checkpoint) -> tuple[Controller, RobotSpec, ControlSettings, dict[str, Any]]:
+    """Return what of a checkpoint is exported: the controller, its robot, its rates, and what it was trained for."""
     from dexsim.control.actions import ActionMap, ControlSettings
     from dexsim.control.controller import Controller
-    from dexsim.rl import export as onnx_export
     from dexsim.rl.player import Policy
     from dexsim.robots import load_robot
     from tasks.registry import make_task
@@ -62,5 +84,4 @@ def export(checkpoint: checkpoints.Checkpoint, path: Path) -> dict[str, Any]:
         action_map = ActionMap(robot, control, table["action_joints"])
         controller = Controller(Policy.from_checkpoint(checkpoint), task.actor, robot, action_map, task.two_sided)
         description = {**task.describe(), "randomization": config["randomization"]}
-    about = onnx_export.describe(checkpoint, controller, robot, control, description)
-    return onnx_export.export(controller, path, about)
+    return controller, robot, control, description

@@ -1,7 +1,8 @@
 """Record initial states in a browser: drag the robot's palms, close its hands, store; episodes may start from there.
 
 The page shows the running simulation. A control stands at each palm: drag it and the arm follows. Every stored state is
-at once in `bank.npz` of the run folder; Ctrl-C ends the recording. Needs the extra `play`.
+at once in `bank.npz` of the run folder; Ctrl-C ends the recording. Objects are shown as they are simulated, each convex
+part in a colour of its own, on the page and in `objects.png`. Needs the extra `play`.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from typing import Any
 
 from dexsim import settings
 from dexsim.drawing.live_view import LiveView
+from dexsim.drawing.parts import draw_parts
 from dexsim.drawing.scenery import find_folder
 from dexsim.errors import UserError, require
+from dexsim.launch.overrides import assign, command, key_of
 from dexsim.robots.spec import SIDES
 from dexsim.runs import RunFolder
 from tasks.recording.session import Session
@@ -29,6 +32,7 @@ from tasks.registry import EnvSettings
 
 logger = logging.getLogger(__name__)
 
+PICTURE = "objects.png"
 FRAME = 1 / 30  # s
 LONGEST_FRAME = 0.1  # s; a machine that is slower than this lets the scene run slower instead
 SCENE_EVERY = 6  # frames between two looks at what the task makes of the scene
@@ -63,10 +67,10 @@ class PlaySettings(EnvSettings):
 
 def main(config: Mapping[str, Any], run: RunFolder) -> None:
     """Serve the page until Ctrl-C."""
-    options = settings.build(PlaySettings, config)
-    viser = _viser()
-    _check_host(options.host)
+    options, viser = _read(config)
     env = replace(options, backend={**options.backend, "threads": 1}).make(num_envs=1, seed=options.seed)
+    draw_parts(run.path / PICTURE, [choice for item in env.backend.scene.objects for choice in item.choices])
+    logger.info("the objects as they are simulated: %s", run.path / PICTURE)
     session = Session(env, run.path / "bank.npz")
     logging.getLogger("websockets").setLevel(logging.WARNING)
     with _silence():  # viser announces itself in a frame
@@ -88,10 +92,24 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
         logger.info("%d states; use them with: %s", len(session), _usage(session, run.overrides))
 
 
+def check(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuse what cannot be recorded or served, as far as that shows before it starts."""
+    _read(config)[0].check()
+
+
+def _read(config: Mapping[str, Any]) -> tuple[PlaySettings, Any]:
+    """Return what to serve, and the page's server."""
+    options = settings.build(PlaySettings, config)
+    viser = _viser()
+    _check_host(options.host)
+    return options, viser
+
+
 def _usage(session: Session, overrides: Sequence[str]) -> str:
     """The command that trains on them: with what was given of the robot and the task."""
-    given = [text for text in overrides if text.startswith(("robot=", "task.")) and not text.startswith("task.bank=")]
-    return " ".join(["dexsim train", f"task={session.task.name}", *given, f"task.bank={session.path}"])
+    others = ("task", "task.bank")  # are in it anyway
+    given = [text for text in overrides if key_of(text) not in others and key_of(text).startswith(("robot", "task."))]
+    return command("train", assign("task", session.task.name), *given, assign("task.bank", session.path))
 
 
 class Page:

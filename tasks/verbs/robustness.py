@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from dexsim.env.perturbation import PerturbationSettings
 from dexsim.files import atomic_path
+from dexsim.report import terminal
 from dexsim.runs import RunFolder, wilson
 
 
@@ -53,7 +54,6 @@ def sweep(
 
 
 def _print(points: Sequence[Point]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     magnitudes = sorted({point.magnitude for point in points})
@@ -61,7 +61,7 @@ def _print(points: Sequence[Point]) -> None:
     for kind in dict.fromkeys(point.kind for point in points):
         rates = {p.magnitude: f"{p.succeeded / p.episodes:.1%}" for p in points if p.kind == kind}
         table.add_row(kind, *(rates[magnitude] for magnitude in magnitudes))
-    Console().print(table)
+    terminal.console().print(table)
 
 
 def _plot(points: Sequence[Point], path: Path) -> None:

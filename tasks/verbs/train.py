@@ -7,7 +7,8 @@ in training). Ctrl-C ends a run with a checkpoint; `resume=<run folder>` goes on
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import dexsim
 from dexsim import settings
 from dexsim.errors import UserError, require
+from dexsim.launch.overrides import assign, command, given
 from dexsim.rl import checkpoint as checkpoints
 from dexsim.rl.ppo import PpoSettings
 from dexsim.runs import RunFolder, shortened, wilson
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# What wandb's own variable WANDB_MODE may say beside our words.
+TRACKING = {"dryrun": "offline", "run": "online", "": "offline"}
 ON_RESUME = ("resume", "frames", "minutes", "save_minutes", "wandb")  # what may be given beside a checkpoint
 
 
@@ -63,16 +67,29 @@ class TrainSettings(EnvSettings):
 
 def main(config: Mapping[str, Any], run: RunFolder) -> None:
     """Train, and print where the checkpoint is."""
-    values = settings.plain(config)
-    if values.get("resume") is None:
-        train(settings.build(TrainSettings, values), run)
-        return
-    resumed = checkpoints.load(str(values["resume"]))
-    values = resumed_config(values, run.given, resumed)
-    run.write_config({**values, "name": run.name})
-    with checkpoints.blamed(resumed, "gone on with"):
-        options = settings.build(TrainSettings, values)
+    options, resumed = _read(config, run.overrides)
+    if resumed is not None:
+        run.write_config({**settings.to_dict(options), "name": run.name})
     train(options, run, resumed)
+
+
+def check(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuse what cannot be trained, as far as that shows before it starts."""
+    options, resumed = _read(config, overrides)
+    with checkpoints.blamed(resumed, "gone on with") if resumed is not None else nullcontext():
+        options.with_content().check(training=True)
+
+
+def _read(config: Mapping[str, Any], overrides: Sequence[str]) -> tuple[TrainSettings, checkpoints.Checkpoint | None]:
+    """Return what to train, and the checkpoint to go on from."""
+    values = settings.plain(config)
+    values["wandb"] = TRACKING.get(values["wandb"], values["wandb"])
+    if values.get("resume") is None:
+        return settings.build(TrainSettings, values), None
+    resumed = checkpoints.load(str(values["resume"]))
+    values = resumed_config(values, given(overrides), resumed)
+    with checkpoints.blamed(resumed, "gone on with"):
+        return settings.build(TrainSettings, values), resumed
 
 
 def resumed_name(path: str) -> str | None:
@@ -119,7 +136,7 @@ def train(options: TrainSettings, run: RunFolder, resumed: checkpoints.Checkpoin
             env.close()
     _report(agent, run)
     if interrupted:
-        logger.info("interrupted; go on with: dexsim train resume=%s", run.path)
+        logger.info("interrupted; go on with: %s", command("train", assign("resume", run.path)))
         raise KeyboardInterrupt
 
 
@@ -137,6 +154,8 @@ def resumed_config(
         UserError: Something was asked for that an exact resume cannot change.
     """
     asked = {key: value for key, value in values.items() if key in given}
+    if "WANDB_MODE" in os.environ:  # wandb's own variable is of this run, not of the one before
+        asked["wandb"] = values["wandb"]
     fixed = [key for key, value in asked.items() if key not in ON_RESUME and value != checkpoint.config.get(key)]
     # Groups that change other sections, like init, are no keys themselves.
     fixed += sorted(key for key in given if key not in values)

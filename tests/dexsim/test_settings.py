@@ -150,5 +150,5 @@ def test_a_value_still_to_be_given_is_named():
 
 
 def test_a_broken_interpolation_is_named():
-    with pytest.raises(UserError, match=r"^Interpolation key 'nowhere' not found; full_key: name"):
+    with pytest.raises(UserError, match=r"^name: Interpolation key 'nowhere' not found"):
         settings.build(Task, OmegaConf.create({"name": "${nowhere}"}))

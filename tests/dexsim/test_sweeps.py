@@ -16,79 +16,23 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests import toy
+
 LAUNCHERS = ("basic", "joblib_laptop", "ray_laptop", "submitit_laptop")
-TOY = '''"""A toy."""
-import logging, time
-from dexsim import cli
-from dexsim.errors import UserError
-
-def main(config, run):
-    x = config["x"]
-    if x == "wrong":
-        raise UserError(f"x = {x!r}: expected float")
-    logging.getLogger("toy").info("x is %s", x)
-    if x == 13:
-        raise RuntimeError("bad luck")
-    if x == 99:
-        time.sleep(600)
-    if x == 50:
-        cli.run("toy", ["x=5", f"runs_dir={run.path}"])
-    run.result("cost", (x - 5.2) ** 2, "1")
-    run.result("twice", 2 * x, "1")
-'''
-FILES = {
-    "cfg/toy.yaml": "defaults: [shape: round, _self_]\nname: toy\nruns_dir: runs\nobjective: cost\nx: 1\nfile:\n",
-    "cfg/shape/round.yaml": "sides: 0\n",
-    "cfg/shape/square.yaml": "sides: 4\n",
-    "toy_verb.py": TOY,
-    "toy-0.1.dist-info/METADATA": "Metadata-Version: 2.1\nName: toy\nVersion: 0.1\n",
-    "toy-0.1.dist-info/entry_points.txt": "[dexsim.verbs]\ntoy = toy_verb:main\n",
-    "toy.py": (
-        "import sys\nfrom pathlib import Path\nfrom dexsim import cli, paths\n"
-        "paths.cfg_dir = lambda: Path(__file__).parent / 'cfg'\n"
-        "if __name__ == '__main__':\n    sys.exit(cli.main(['toy', '-m', *sys.argv[1:]]))\n"
-    ),
-    # A sweeper, as a package brings one: it halves an interval towards the smaller of two objectives.
-    "hydra_plugins/halving.py": (
-        "from hydra.core.plugins import Plugins\nfrom hydra.plugins.sweeper import Sweeper\n"
-        "class HalvingSweeper(Sweeper):\n"
-        "    def __init__(self, low, high):\n        self.ends = [low, high]\n"
-        "    def setup(self, *, hydra_context, task_function, config):\n"
-        "        self.launcher = Plugins.instance().instantiate_launcher(\n"
-        "            hydra_context=hydra_context, task_function=task_function, config=config)\n"
-        "    def sweep(self, arguments):\n"
-        "        for step in range(3):\n"
-        "            jobs = [[*arguments, f'x={end}'] for end in self.ends]\n"
-        "            done = self.launcher.launch(jobs, initial_job_idx=2 * step)\n"
-        "            worse = max((0, 1), key=lambda i: done[i].return_value)\n"
-        "            self.ends[worse] = sum(self.ends) / 2\n"
-    ),
-    "cfg/hydra/sweeper/halving.yaml": "_target_: hydra_plugins.halving.HalvingSweeper\nlow: 4.0\nhigh: 8.0\n",
-}
-
 Sweep = Callable[..., subprocess.CompletedProcess]
 
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
     """Starts sweeps of the toy in a folder of their own."""
-    for name, text in FILES.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    (tmp_path / "cfg/hydra/launcher").symlink_to(ROOT / "cfg/hydra/launcher")
+    toy.write(tmp_path)
 
-    def run(*overrides: str, code: int = 0, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
-        command = [sys.executable, *(python or ("toy.py",)), *overrides]
-        done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True)
+    def run(*overrides: str, code: int = 0, script: str = "toy.py") -> subprocess.CompletedProcess:
+        done = toy.run(tmp_path, "toy", "-m", *overrides, script=script)
         assert done.returncode == code, done.stderr
         return done
 
     return run
-
-
-def environment(*paths: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, *paths)))}
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -104,11 +48,14 @@ def read(file: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_launcher_runs_every_job(sweep: Sweep, tmp_path: Path, launcher: str):
-    done = sweep(f"hydra/launcher={launcher}", "x=2,13,wrong,3", code=1)
+    killed = [] if launcher == "basic" else ["66"]  # whose jobs are in the process of the sweep
+    done = sweep(f"hydra/launcher={launcher}", f"x={','.join(['2', '13', 'wrong', *killed, '77', '3'])}", code=1)
     assert [(row["config.x"], row["status"], row["cost"]) for row in table(tmp_path / "runs")] == [
         ("2", "complete", str((2 - 5.2) ** 2)),
         ("13", "failed", ""),
         ("wrong", "failed", ""),
+        *[("66", "killed", "") for _ in killed],
+        ("77", "failed", ""),
         ("3", "complete", str((3 - 5.2) ** 2)),
     ]
     folder = tmp_path / done.stdout.splitlines()[-1]
@@ -117,25 +64,27 @@ def test_a_launcher_runs_every_job(sweep: Sweep, tmp_path: Path, launcher: str):
     assert errors == [
         "error: job 1 (x=13): RuntimeError: bad luck",
         "error: job 2 (x=wrong): x = 'wrong': expected float",
+        *["error: job 3 (x=66): its process was killed" for _ in killed],
+        f"error: job {3 + len(killed)} (x=77): SystemExit: no more",
     ]
     runs = {read(file)["overrides"][0]: file.parent for file in tmp_path.glob("runs/toy/toy/*/run.json")}
-    assert set(runs) == {"x=2", "x=13", "x=3"}
+    assert set(runs) == {"x=2", "x=13", "x=77", "x=3", *(f"x={x}" for x in killed)}
     for override, run in runs.items():
         assert f"x is {override[2:]}" in (run / "log.txt").read_text()
     assert "RuntimeError: bad luck" in (runs["x=13"] / "log.txt").read_text()
     assert read(runs["x=13"] / "run.json")["status"] == "failed"
     left = {path.name for path in tmp_path.iterdir()} - {"__pycache__"}
-    assert left == {name.partition("/")[0] for name in FILES} | {"runs"}
+    assert left == {name.partition("/")[0] for name in toy.FILES} | {"runs"}
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_killed_sweep_goes_on_with_the_rest(sweep: Sweep, tmp_path: Path, launcher: str):
-    command = [sys.executable, "toy.py", f"hydra/launcher={launcher}", "x=1,2,99,4"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path), start_new_session=True)
+    command = [sys.executable, "toy.py", "toy", "-m", f"hydra/launcher={launcher}", "x=1,2,99,4"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=toy.environment(tmp_path), start_new_session=True)
     wait_for(lambda: statuses(tmp_path).get("x=99") == "running" and statuses(tmp_path).get("x=2") == "complete")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    (tmp_path / "toy_verb.py").write_text(TOY.replace("time.sleep(600)", "pass"))  # now it gets through
+    (tmp_path / "toy_verb.py").write_text(toy.TOY.replace("time.sleep(600)", "pass"))  # now it gets through
     done = sweep(f"hydra/launcher={launcher}", "x=1,2,99,4")
     found = {row["config.x"]: row["status"] for row in table(tmp_path / "runs")}
     # The last job may have been under way in another process.
@@ -211,6 +160,54 @@ def test_batches_go_on_after_a_failure(sweep: Sweep, tmp_path: Path):
     assert [row["status"] for row in table(tmp_path / "runs")] == ["failed", "failed", "complete"]
 
 
+def test_every_job_is_checked_before_the_first_runs(sweep: Sweep, tmp_path: Path):
+    done = sweep("x=1,mistaken", "shape=round,squar", "hydra.sweeper.max_batch_size=1", code=2)
+    unknown = "no 'shape' named 'squar'; allowed: round, square; did you mean 'square'?"
+    assert done.stderr.splitlines() == [
+        f"error: job 1 (x=1 shape=squar): {unknown}",
+        "error: job 2 (x=mistaken shape=round): x = 'mistaken': expected float",
+        f"error: job 3 (x=mistaken shape=squar): {unknown}",
+    ]
+    assert done.stdout == ""
+    assert not (tmp_path / "runs").exists()
+
+
+def test_jobs_that_a_file_of_options_names_are_checked_too(sweep: Sweep, tmp_path: Path):
+    own = tmp_path / "own/hydra/sweeper/mine.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("defaults: [basic]\nparams: {x: '1,mistaken', name: 'mine,your/s'}\n")
+    done = sweep("--config-dir", "own", "hydra/sweeper=mine", code=2)
+    assert [line.partition(")")[0] for line in done.stderr.splitlines()] == [
+        "error: job 1 (x=1 name=your/s",
+        "error: job 2 (x=mistaken name=mine",
+        "error: job 3 (x=mistaken name=your/s",
+    ]
+    sweep("--config-dir", "own", "hydra/sweeper=mine", "x=1,2", "name=mine")
+    assert len(list(tmp_path.glob("runs/toy/mine/*"))) == 2
+    done = sweep("hydra.sweeper.params={x: '1,2'}", code=2)
+    assert done.stderr.startswith("error: cannot use \"hydra.sweeper.params={x: '1,2'}\": Hydra sets nothing in")
+
+
+def test_a_mistake_of_every_job_is_one_line(sweep: Sweep):
+    assert sweep("shape=round,square", "x=mistaken", code=2).stderr == "error: x = 'mistaken': expected float\n"
+
+
+def test_settings_of_hydra_have_their_effect(sweep: Sweep, tmp_path: Path):
+    verb = tmp_path / "toy_verb.py"
+    verb.write_text(
+        toy.TOY.replace("    x = config", "    logging.debug('in %s', os.environ['PLACE'])\n    x = config")
+    )
+    done = sweep("x=1", "hydra.job.env_set.PLACE=in here", code=2)
+    assert done.stderr.endswith(": '+hydra.job.env_set.PLACE=in here'\n")
+    sweep("x=1", "+hydra.job.env_set.PLACE=in here", "hydra.verbose=true")
+    (log,) = tmp_path.glob("runs/toy/toy/*/log.txt")
+    assert "in here" in log.read_text()
+    for setting in ("hydra.job.name=x", "hydra/help=default", "hydra.mode=RUN", "hydra.runtime.cwd=x"):
+        done = sweep("x=1", setting, code=2)
+        assert done.stderr.startswith(f"error: cannot use '{setting}': ")
+        assert done.stderr.count("\n") == 1
+
+
 def test_only_mistakes_of_the_user_exit_with_2(sweep: Sweep):
     sweep("x=wrong,1", code=2)
 
@@ -221,21 +218,23 @@ def test_a_job_may_run_other_verbs(sweep: Sweep, tmp_path: Path):
 
 
 def test_a_launcher_without_its_plugin_names_the_extra(sweep: Sweep, tmp_path: Path):
-    (tmp_path / "bare.py").write_text("import sys\nsys.modules['hydra_plugins'] = None\n" + FILES["toy.py"])
+    (tmp_path / "bare.py").write_text("import sys\nsys.modules['hydra_plugins'] = None\n" + toy.FILES["toy.py"])
     for launcher, plugin in (("joblib", "joblib"), ("ray_laptop", "ray"), ("slurm_cluster", "submitit_slurm")):
-        done = sweep("x=1,2", f"hydra/launcher={launcher}", code=2, python=("bare.py",))
+        done = sweep("x=1,2", f"hydra/launcher={launcher}", code=2, script="bare.py")
         message = f"hydra/launcher={plugin}: its plugin is not installed: pip install 'dexsim[launchers]'"
         assert done.stderr == f"error: {message}\n"
     assert not list(tmp_path.glob("runs/sweep/toy/*"))
 
 
 def test_trainings_are_the_same_under_every_launcher(tmp_path: Path):
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks/__init__.py").touch()  # hides nothing of ours, in no process
     given = ["rl=cpu", "num_envs=4", "frames=128", "wandb=disabled", "backend.threads=1", "seed=0,1"]
     results = {}
     for launcher in LAUNCHERS:
         where = [f"hydra/launcher={launcher}", f"runs_dir={launcher}"]
         command = [sys.executable, "-m", "dexsim", "train", "-m", "task=box_lift,grasp_and_reach", *where, *given]
-        subprocess.run(command, cwd=tmp_path, env=environment(), check=True, capture_output=True)
+        subprocess.run(command, cwd=tmp_path, env=toy.environment(), check=True, capture_output=True)
         rows = table(tmp_path / launcher)
         assert [row["status"] for row in rows] == ["complete"] * 4
         results[launcher] = [(without_times(row), curve(tmp_path / row["folder"])) for row in rows]

@@ -277,7 +277,7 @@ def test_importing_dexsim_registers_and_imports_neither_torch_nor_tasks() -> Non
     code = (
         "import dexsim, sys, gymnasium\n"
         f"spec = gymnasium.spec({ID!r})\n"
-        "assert spec.entry_point == spec.vector_entry_point == 'tasks.gym:box_lift', spec\n"
+        "assert spec.entry_point == spec.vector_entry_point == 'dexsim.registration:BoxLift-v0', spec\n"
         "heavy = {'torch', 'mujoco', 'omegaconf', 'tasks'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

@@ -63,7 +63,7 @@ def test_reset_starts_the_same_episodes_again() -> None:
     assert all(torch.equal(value, again[key]) for key, value in first.items())
     env.seed(5)
     assert not torch.equal(env.reset()["states"], first["states"])
-    with pytest.raises(UserError, match=r"seed = -1: must be 0 or more"):
+    with pytest.raises(UserError, match=r"seed = -1: must be 0 to 9223372036854775807"):
         env.seed(-1)
 
 
@@ -464,7 +464,7 @@ def test_spec_table_says_what_a_policy_is_matched_against() -> None:
 
 
 def test_what_an_engine_cannot_change_is_drawn_once_an_environment(monkeypatch: Any) -> None:
-    ranges = {"object_scale": [0.9, 1.1], "object_mass": [0.03, 0.1]}
+    ranges = {"object_scale": [0.9, 1.05], "object_mass": [0.03, 0.1]}
     monkeypatch.setattr(MujocoBackend, "fixed_at_build", frozenset({"object_size"}))
     env = make(8, randomization=ranges)
     env.reset()

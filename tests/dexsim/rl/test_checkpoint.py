@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+import dexsim
 from dexsim.errors import UserError
 from dexsim.rl import checkpoint
 from dexsim.rl.checkpoint import Checkpoint, CheckpointFolder
@@ -134,7 +135,9 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 def trained_for(table: dict[str, Any]) -> Checkpoint:
-    return Checkpoint(Path("some.pt"), {"spec_table": table})
+    return Checkpoint(
+        Path("some.pt"), {"spec_table": table, "version": dexsim.__version__, "format": checkpoint.FORMAT}
+    )
 
 
 def test_another_robot_is_refused_by_name() -> None:
@@ -153,6 +156,12 @@ def test_another_value_is_refused_unless_allowed() -> None:
     with pytest.raises(UserError, match=r"joints\.x\.upper is 1\.0, but was 2\.0; rates\.policy_hz is 5"):
         checkpoint.check_matches(trained, table)
     checkpoint.check_matches(trained, table, allow=("rates", "joints"))
+
+
+def test_of_another_version_the_refusal_says_so() -> None:
+    old = Checkpoint(Path("some.pt"), {"spec_table": PointEnv(1).spec_table(), "version": "0.0.9"})
+    with pytest.raises(UserError, match=r"some\.pt, written by dexsim 0\.0\.9 \(format 1\), does not fit: joints\.y"):
+        checkpoint.check_matches(old, PointEnv(1, joints=("x", "thumb", "z")).spec_table())
 
 
 def test_random_state_continues() -> None:

@@ -58,6 +58,8 @@ def test_where_a_resumed_run_goes(folder: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(away)
     again = train(f"resume='{folder / first / 'checkpoints' / 'last.pt'}'", epochs=2)
     assert again.parent == folder / "runs/train/ch"
+    (away / "link").symlink_to(folder / first)
+    assert train("resume=link", epochs=2).resolve().parent == folder / "runs/train/ch"
     shutil.copy(folder / first / "checkpoints" / "last.pt", away / "mine.pt")  # its place tells nothing any more
     assert train("resume=mine.pt", epochs=2).parent == Path("runs/train/ch")
 

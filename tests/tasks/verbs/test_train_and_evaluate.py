@@ -14,7 +14,7 @@ from unittest import mock
 import pyarrow.parquet
 import pytest
 import torch
-import wandb
+from wandb.errors import UsageError
 
 from dexsim import cli, settings
 from dexsim.control.actions import ControlSettings
@@ -107,7 +107,7 @@ def test_the_variables_of_wandb_count(tmp_path: Path, monkeypatch: pytest.Monkey
         "project": "mine",
         "name": "first",
     }
-    start.side_effect = wandb.errors.UsageError("No API key configured.")
+    start.side_effect = UsageError("No API key configured.")
     with pytest.raises(UserError, match=r"wandb = 'online': No API key configured\.; wandb=offline needs no account"):
         run_verb(train, tmp_path, **{**CONFIG, "wandb": "online"})
 
