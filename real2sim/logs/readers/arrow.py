@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dexsim.errors import UserError, one_line
+from dexsim.errors import UserError, parsing
 from real2sim.logs.readers.recording import listed, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@contextlib.contextmanager
-def reading(path: Path, what: str) -> Iterator[None]:
-    """Makes a UserError, "<file>: <what> (<message>)", of whatever pyarrow and numpy raise within."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # texts that are no UTF-8, sizes that no memory has, types that have no numbers ...
-        raise UserError(f"{path.name}: {what} ({one_line(error)[:300] or type(error).__name__})") from None
-
-
 def parquet_table(path: Path) -> pa.Table:
     """The whole table of a Parquet file; raises UserError for a file that is none."""
     import pyarrow.parquet as pq
 
-    with reading(path, "not a whole Parquet file"), pq.ParquetFile(path) as file:
+    with parsing(path.name, "a whole Parquet file"), pq.ParquetFile(path) as file:
         table = file.read()
         table.validate(full=True)
         return table
@@ -52,7 +39,7 @@ def numbers(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
     import pyarrow as pa
 
     is_number = (pa.types.is_floating, pa.types.is_integer, pa.types.is_null, pa.types.is_decimal)
-    with reading(path, f"column {shown(name)} cannot be read as numbers"):
+    with parsing(f"{path.name}: column {shown(name)}", "readable as numbers"):
         if pa.types.is_dictionary(column.type):
             column = pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks], column.type.value_type)
         if not any(test(column.type) for test in is_number):

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dexsim.errors import UserError, one_line
+from dexsim.errors import UserError, one_line, parsing
 from dexsim.robots import RobotSpec
 from dexsim.robots.spec import SIDES
-from real2sim.logs.readers.arrow import named, numbers, parquet_table, reading
+from real2sim.logs.readers.arrow import named, numbers, parquet_table
 from real2sim.logs.readers.meanings import Slice, find_unit, order_of, slice_of
 from real2sim.logs.readers.recording import TIME, Recording, is_file, parse_json, shown
 from real2sim.logs.readers.times import seconds
@@ -75,7 +75,7 @@ def read_lerobot(folder: Path, robot: RobotSpec, episode: int = 0) -> Recording:
     info = _json(folder / "meta" / "info.json")
     _check_kind(folder, info, episode)
     path, table = _episode(folder, info, episode)
-    with reading(path, "cannot be read"):
+    with parsing(f"{path.name}: column 'timestamp'", "readable"):
         time = seconds(named(table, "timestamp", path), "timestamp", path)
     _check_rate(folder, info, time)
     columns = {TIME: time}
@@ -244,7 +244,7 @@ def _values(table: pa.Table, where: Slice, path: Path) -> np.ndarray:
     from pyarrow import compute
 
     rows = named(table, where.column, path)
-    with reading(path, f"column {where.column!r} cannot be read"):
+    with parsing(f"{path.name}: column {shown(where.column)}", "readable"):
         kind = rows.type
         is_list = any(t(kind) for t in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list))
         lengths = set(compute.fill_null(compute.list_value_length(rows), 0).to_pylist()) if is_list else {0}  # type: ignore[attr-defined]

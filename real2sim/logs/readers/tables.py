@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dexsim.errors import UserError, one_line
-from real2sim.logs.readers.arrow import numbers, parquet_table, reading
+from dexsim.errors import UserError, one_line, parsing
+from real2sim.logs.readers.arrow import numbers, parquet_table
 from real2sim.logs.readers.recording import KINDS, TIME, Recording, shown
 from real2sim.logs.readers.times import find_time, seconds
 
@@ -48,7 +48,7 @@ def read_csv(path: Path) -> Recording:
         UserError: If it is no table of numbers.
     """
     header, rows, separator = _split(_text(path), path)
-    body = _clean(header, rows, separator, path)
+    header, body = _clean(header, rows, separator, path)
     table = _parse(body, len(header), separator, path).rename_columns(header)
     name = Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
     return Recording(path, _columns(table, path), {}, name)
@@ -68,7 +68,7 @@ def _columns(table: pa.Table, path: Path) -> dict[str, np.ndarray]:
     time, columns = find_time(table.column_names, path), {}
     for name in table.column_names:
         is_time = name == time
-        with reading(path, f"column {shown(name)} cannot be read"):
+        with parsing(f"{path.name}: column {shown(name)}", "readable"):
             columns[TIME if is_time else name] = (seconds if is_time else numbers)(table[name], name, path)
     return columns
 
@@ -106,7 +106,7 @@ def _text(path: Path) -> str:
         if path.suffix.lower() == ".gz":
             data = gzip.decompress(data)
     except (OSError, EOFError, zlib.error, MemoryError) as error:
-        raise UserError(f"{path.name}: not a whole gzip file ({one_line(error)})") from None
+        raise UserError(f"{path.name}: not a whole file ({one_line(error)})") from None
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if data.startswith(mark)), "utf-8")
     try:
         return data.decode(encoding)
@@ -155,8 +155,8 @@ def _is_number(text: str, separator: str) -> bool:
     return True
 
 
-def _clean(header: list[str], rows: list[str], separator: str, path: Path) -> bytes:
-    """The rows that hold something, without blanks around separators; each must have a value for each column."""
+def _clean(header: list[str], rows: list[str], separator: str, path: Path) -> tuple[list[str], bytes]:
+    """The header, and the rows that hold something, without blanks; each must have a value for each column."""
     blank = re.compile(rf"[ \t]*{re.escape(separator)}[ \t]*" if separator not in "\t " else rf" *{separator} *")
     empty = re.compile(rf"[\s\"'{re.escape(separator)}]*")
     rows = [blank.sub(separator, row.strip(" ")) for row in rows if not empty.fullmatch(row)]
@@ -164,14 +164,14 @@ def _clean(header: list[str], rows: list[str], separator: str, path: Path) -> by
     if rows and all(row.endswith(separator) and row.count(separator) == len(header) for row in rows):
         rows = [row[: -len(separator)] for row in rows]
     elif not header[-1] and all(row.count(separator) == len(header) - 2 for row in rows):
-        header.pop()
+        header = header[:-1]
     for number, row in enumerate(rows):
         count = row.count(separator) + 1
         if count != len(header) and '"' not in row:
             raise UserError(
                 f"{path.name}: not a CSV file with a value for each column: row {number} has {count} of {len(header)}"
             )
-    return "\n".join(rows).encode("utf-8")
+    return header, "\n".join(rows).encode("utf-8")
 
 
 def _parse(body: bytes, width: int, separator: str, path: Path) -> pa.Table:
@@ -182,7 +182,7 @@ def _parse(body: bytes, width: int, separator: str, path: Path) -> pa.Table:
     if not body:
         return pa.table([pa.array([], pa.float64())] * width, names)
     decimal = "," if separator != "," and _DECIMAL_COMMA.search(body.decode("utf-8")) else "."
-    with reading(path, "not a CSV file"):
+    with parsing(path.name, "a CSV file"):
         return arrow_csv.read_csv(
             io.BytesIO(body),
             arrow_csv.ReadOptions(column_names=names),
