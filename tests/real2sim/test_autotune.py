@@ -177,6 +177,8 @@ def test_mistakes_get_one_line(overrides: list[str], message: str, tmp_path: Pat
 def test_logs_that_nothing_can_be_judged_by_get_one_line(logs: Path, capsys: pytest.CaptureFixture[str]):
     save_log(logs / "right.parquet", make_log(TRUE, 10.0, joints=("right_elbow_pitch_joint",)))
     log = load_log(logs / "log.parquet", TRUE)
+    held = np.broadcast_to(log.position[0], log.position.shape)
+    save_log(logs / "still.parquet", replace(log, position=held, velocity=None, effort=None))
     for name, copy in {"copy": log, "part": log.part(2.0, 8.0), "rows": log.rows(slice(0, None, 2))}.items():
         write_csv(logs / f"{name}.csv", copy)
     other = str(logs / "other.parquet")
@@ -187,6 +189,7 @@ def test_logs_that_nothing_can_be_judged_by_get_one_line(logs: Path, capsys: pyt
             ): f"heldout = '{logs / name}.csv': must be other logs than the one that is fitted; its"
             for name in ("copy", "part", "rows")
         },
+        str(logs / "still.parquet"): f"heldout = '{logs / 'still.parquet'}': must be logs in which a joint moves",
         f"[{other},{other}]": f"heldout = '{other}': must be other logs than other, which is held out as well",
         "[]": "heldout = []: must be a path or more",
         str(logs / "log.parquet"): f"heldout = '{logs / 'log.parquet'}': must be other logs than the one",
