@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import numpy as np
@@ -148,11 +149,7 @@ def test_bad_settings_are_refused(settings: dict[str, Any], message: str):
 
 
 def test_settings_that_another_interface_does_not_take_are_refused(monkeypatch: pytest.MonkeyPatch):
-    class Point:
-        def load(self) -> Any:
-            return lambda robot, port=1: (robot, port)
-
-    monkeypatch.setattr(interface, "entry_points", lambda group: {"mine": Point()})
-    assert open_robot("mine", ROBOT, port=3) == (ROBOT, 3)
+    point = EntryPoint("mine", "operator:index", "dexsim.robot_interfaces")  # takes the robot, and nothing else
+    monkeypatch.setattr(interface, "entry_points", lambda group: {"mine": point})
     with pytest.raises(UserError, match=r"interface_settings = {'speed': 2}: interface 'mine' does not take them"):
         open_robot("mine", ROBOT, speed=2)
