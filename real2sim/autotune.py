@@ -269,6 +269,7 @@ def _logs(options: AutotuneSettings, robot: RobotSpec) -> tuple[JointLog, list[J
         for number, ((path, _), other) in enumerate(zip(given, heldout, strict=True)):
             shared = set(other.joints) & {name for name, moved in zip(log.joints, log.moved, strict=True) if moved}
             require(len(shared) > 0, "heldout", path, f"logs with a joint that moves in {log.name}")
+            require(bool(other.moved.any()), "heldout", path, "logs in which a joint moves")
             _check_apart(log, other, path, "the one that is fitted")
             for earlier in heldout[:number]:
                 _check_apart(earlier, other, path, f"{earlier.name}, which is held out as well")

@@ -42,7 +42,7 @@ from tests import mutated
 from tests.fakes import ppo_section, run_verb
 from tests.mutated import JSON, NUMPY, PARQUET, TORCH, YAML, Format
 from tests.real2sim.logged import make_log
-from tests.real2sim.recorded import write_lerobot, write_mcap
+from tests.real2sim.recorded import to_v3, write_lerobot, write_mcap
 
 MESHES = (".stl", ".obj", ".ply", ".glb")
 ROBOT = robots.load("gr1t2")
@@ -60,7 +60,7 @@ class Reader:
         tries: How many damaged sets of files it is given.
     """
 
-    files: Callable[[Path], None]
+    files: Callable[[Path], object]
     damaged: Mapping[str, Format | None]
     read: Callable[[Path], object]
     tries: int = 150
@@ -148,8 +148,8 @@ def _log(suffix: str) -> Callable[[Path], None]:
     return write
 
 
-def _dataset(folder: Path) -> None:
-    write_lerobot(folder, make_log(duration=6.0, hz=20.0), episodes=1)
+def _dataset(folder: Path) -> Path:
+    return write_lerobot(folder, make_log(duration=6.0, hz=20.0), episodes=1, fps=20)
 
 
 def _targets(folder: Path) -> None:
@@ -224,6 +224,15 @@ READERS: dict[str, Reader] = {
             "meta/info.json": JSON,
             "meta/modality.json": JSON,
             "data/chunk-000/episode_000000.parquet": PARQUET,
+        },
+        lambda folder: load_log(folder, ROBOT),
+    ),
+    "LeRobot v3 dataset": Reader(
+        lambda folder: to_v3(_dataset(folder)),
+        {
+            "meta/info.json": JSON,
+            "meta/episodes/chunk-000/file-000.parquet": PARQUET,
+            "data/chunk-000/file-000.parquet": PARQUET,
         },
         lambda folder: load_log(folder, ROBOT),
     ),

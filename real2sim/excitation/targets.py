@@ -15,7 +15,7 @@ from dexsim.errors import UserError
 from dexsim.files import atomic_path
 from dexsim.robots import RobotSpec
 from real2sim.logs.checks import check_hand
-from real2sim.logs.readers.recording import TIME, parse_json, shown
+from real2sim.logs.readers.recording import TIME, is_file, parse_json, shown
 from real2sim.logs.readers.tables import read_parquet
 
 _COMMAND = "command."
@@ -119,7 +119,7 @@ def load_targets(path: str | Path, robot: RobotSpec) -> Targets:
         UserError: for a file that is none, or of another robot.
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(f"targets = {str(path)!r}: no such file; expected a Parquet file")
     recording = read_parquet(path)
     check_hand(recording.metadata.get("hand", ""), robot, path.name)

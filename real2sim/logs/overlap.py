@@ -60,14 +60,20 @@ class _Track:
 
 
 def find_copy(log: JointLog, other: JointLog) -> tuple[float, float] | None:
-    """Where rows of another log are rows of a log: times in s in the log and in the other; None where none are."""
+    """Where two logs have rows in common: times in s in the first and in the other; None where they have none."""
     joints = [name for name in other.joints if name in log.joints]
     if not joints:
         return None
     own, theirs = (_track(each, joints) for each in (log, other))
     step = float(np.median(np.diff(other.time)))
-    found = _find(own, theirs) or _find(own.numbered(step), theirs.numbered(step))
-    return found
+    for first, second in ((own, theirs), (own.numbered(step), theirs.numbered(step))):
+        found = _find(first, second)
+        if found is not None:
+            return found
+        found = _find(second, first)  # the first may have a part of the other's rows
+        if found is not None:
+            return found[1], found[0]
+    return None
 
 
 def _track(log: JointLog, joints: list[str]) -> _Track:

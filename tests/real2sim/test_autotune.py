@@ -177,6 +177,8 @@ def test_mistakes_get_one_line(overrides: list[str], message: str, tmp_path: Pat
 def test_logs_that_nothing_can_be_judged_by_get_one_line(logs: Path, capsys: pytest.CaptureFixture[str]):
     save_log(logs / "right.parquet", make_log(TRUE, 10.0, joints=("right_elbow_pitch_joint",)))
     log = load_log(logs / "log.parquet", TRUE)
+    held = np.broadcast_to(log.position[0], log.position.shape)
+    save_log(logs / "still.parquet", replace(log, position=held, velocity=None, effort=None))
     for name, copy in {"copy": log, "part": log.part(2.0, 8.0), "rows": log.rows(slice(0, None, 2))}.items():
         write_csv(logs / f"{name}.csv", copy)
     other = str(logs / "other.parquet")
@@ -187,6 +189,7 @@ def test_logs_that_nothing_can_be_judged_by_get_one_line(logs: Path, capsys: pyt
             ): f"heldout = '{logs / name}.csv': must be other logs than the one that is fitted; its"
             for name in ("copy", "part", "rows")
         },
+        str(logs / "still.parquet"): f"heldout = '{logs / 'still.parquet'}': must be logs in which a joint moves",
         f"[{other},{other}]": f"heldout = '{other}': must be other logs than other, which is held out as well",
         "[]": "heldout = []: must be a path or more",
         str(logs / "log.parquet"): f"heldout = '{logs / 'log.parquet'}': must be other logs than the one",
@@ -249,11 +252,12 @@ def test_episodes_that_cannot_be_held_out_get_one_line(
 
 
 def test_efforts_of_another_scale_are_said_to_be(logs: Path, caplog: pytest.LogCaptureFixture):
-    arm = make_log(TRUE, 12.0, joints=tuple(TRUE.arm_joints("left")))
+    arm = make_log(TRUE, 12.0, joints=("left_shoulder_pitch_joint",))
     assert arm.effort is not None
     save_log(logs / "amperes.parquet", replace(arm, effort=2.5 * arm.effort))
+    given = [f"log={logs / 'amperes.parquet'}", "random_budget=0", "random_candidates=4", "backend.threads=1"]
     stages = "real2sim.stages=[{method: gauss_newton, steps: 1, window_s: 4.0}]"
-    folder = cli.run("autotune", [f"log={logs / 'amperes.parquet'}", "random_budget=0", stages, f"runs_dir={logs}"])
+    folder = cli.run("autotune", [*given, stages, f"runs_dir={logs}"])
     assert "efforts and motion disagree in scale" in caplog.text
     assert "efforts and motion disagree in scale" in (folder / "report.html").read_text(encoding="utf-8")
 

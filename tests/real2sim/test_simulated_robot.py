@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.metadata import EntryPoint
+from typing import Any
 
 import numpy as np
 import pytest
 
 from dexsim.errors import UserError
-from dexsim.robots import constants, load
+from dexsim.robots import constants, interface, load
 from dexsim.robots.interface import open_robot
 from real2sim.simulated_robot import SimulatedRobot, SimulatedRobotSettings, hidden_constants
 
@@ -135,8 +137,19 @@ def test_it_is_opened_by_name():
         ({"timestep": 0.05}, "timestep = 0.05"),
         ({"rate_hz": 33.0}, "rate_hz = 33.0"),
         ({"backlsh": 0.1}, "did you mean 'backlash'"),
+        ({"robot": "gr1t2"}, "unknown key 'robot' = 'gr1t2'"),
+        ({"name": "x"}, "unknown key 'name' = 'x'"),
+        ({"spread": 1e6}, "spread = 1000000.0: must be 0 to 10"),
+        ({"effort_noise": 1e300}, "effort_noise = 1e[+]300: must be 0 to 1"),
     ],
 )
-def test_bad_settings_are_refused(settings: dict[str, float], message: str):
+def test_bad_settings_are_refused(settings: dict[str, Any], message: str):
     with pytest.raises(UserError, match=message):
         open_robot("simulated", ROBOT, **settings)
+
+
+def test_settings_that_another_interface_does_not_take_are_refused(monkeypatch: pytest.MonkeyPatch):
+    point = EntryPoint("mine", "operator:index", "dexsim.robot_interfaces")  # takes the robot, and nothing else
+    monkeypatch.setattr(interface, "entry_points", lambda group: {"mine": point})
+    with pytest.raises(UserError, match=r"interface_settings = {'speed': 2}: interface 'mine' does not take them"):
+        open_robot("mine", ROBOT, speed=2)

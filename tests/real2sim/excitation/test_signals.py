@@ -238,6 +238,24 @@ def test_files_that_are_no_targets_are_refused(made: Excitation, tmp_path: Path,
         load_targets(path, ROBOT)
 
 
+@pytest.mark.parametrize("units", ["deg", '{"command": "deg"}', "[" * 100_000, "null", '{"command": null}'])
+def test_targets_in_other_units_are_refused_in_a_line(made: Excitation, tmp_path: Path, units: str):
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "targets.parquet"
+    save_targets(path, made.targets, ROBOT)
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"units": units.encode()}), path)
+    with pytest.raises(UserError, match=r"the unit of command is .*: must be rad") as caught:
+        load_targets(path, ROBOT)
+    assert len(str(caught.value)) < 300
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match="not a whole Parquet file"):
+        load_targets(path, ROBOT)
+    with pytest.raises(UserError, match="no such file"):
+        load_targets(tmp_path / ("x" * 300), ROBOT)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

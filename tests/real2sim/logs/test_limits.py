@@ -124,7 +124,7 @@ def test_velocities_in_rad_beside_degrees_are_named(tmp_path: Path) -> None:
     assert "velocity of left_shoulder_pitch_joint is 0.0174 times" in refusal(path, units="deg")
 
 
-@pytest.mark.parametrize("noise", [0.1, 1.0])
+@pytest.mark.parametrize("noise", [0.1, 1.0, 30.0])
 def test_noisy_and_late_velocities_are_no_fault(tmp_path: Path, noise: float, caplog: pytest.LogCaptureFixture) -> None:
     assert ARMS.velocity is not None
     late = np.roll(ARMS.velocity, 2, axis=0)

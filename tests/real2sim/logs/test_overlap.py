@@ -77,6 +77,7 @@ def test_a_copy_is_found(case: str) -> None:
     copy = COPIES[case]()
     found = find_copy(LOG, copy)
     assert found is not None
+    assert find_copy(copy, LOG) is not None
     if case == "a part":
         assert found[0] - found[1] == pytest.approx(9.0, abs=0.01)
 

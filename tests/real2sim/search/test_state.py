@@ -98,13 +98,25 @@ def other_steps(stored: dict[str, Any]) -> None:
     stored["steps"] = [[0, "cma"]]
 
 
+def never_ends(stored: dict[str, Any]) -> None:
+    stored["search"]["count"] = -(10**9)
+
+
+def beyond_memory(stored: dict[str, Any]) -> None:
+    stored["search"]["count"] = 10**12
+
+
+def no_seconds(stored: dict[str, Any]) -> None:
+    stored["steps"][-1][4] = float("nan")
+
+
 @pytest.mark.parametrize("method", ["random", "cma", "exchange", "gauss_newton"])
 def test_a_state_that_fits_no_search_gets_one_line(task: Problem, method: Any, tmp_path: Path):
     path, stages = tmp_path / "fit.npz", [SearchSettings(method, 1, 8)]
     Fit(task, stages, path, seed=0).run()
     whole = path.read_bytes()
     Fit(task, stages, path, seed=0)  # as it is, it is gone on with
-    for change in (wrong_shape, wrong_kind, gone, no_such_stage, other_steps):
+    for change in (wrong_shape, wrong_kind, gone, no_such_stage, other_steps, never_ends, beyond_memory, no_seconds):
         stored = state.decode(whole, path)
         change(stored)
         path.write_bytes(state.encode(stored))
