@@ -62,8 +62,10 @@ def load(loader: ConfigLoaderImpl, config_name: str, overrides: Sequence[str], s
     Raises:
         UserError: For what `compose` refuses, but Hydra's own settings.
     """
+    from hydra.core.utils import JobRuntime
     from hydra.types import RunMode
 
+    JobRuntime.instance().set("name", config_name)
     mode = RunMode.MULTIRUN if sweep else RunMode.RUN
     try:
         return loader.load_configuration(config_name, list(overrides), mode, from_shell=False)
