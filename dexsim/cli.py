@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import errno
 import logging
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,9 @@ from dexsim.launch.compose import compose, options, read_all, show
 from dexsim.launch.verb import Invocation, verbs
 from dexsim.registration import source
 from dexsim.report import terminal
+
+# What no program can do anything about: the disk is full, read only, or beyond the user's share of it.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 __all__ = ["compose", "main", "run", "verbs"]
 
@@ -72,6 +76,11 @@ def _status(argv: list[str]) -> int:
     except UnicodeEncodeError as error:  # a file's name, mostly
         character = str(error.object)[error.start]
         problem = f"cannot use {character!r} in the name of a file: the locale is {error.encoding}; set PYTHONUTF8=1"
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        print(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

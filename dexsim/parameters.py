@@ -18,7 +18,7 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter("object_mass", "kg", "object", (1e-3, 50.0), "mass"),
         Parameter("object_friction", "1", "object", (0.0, 5.0), "sliding friction"),
         Parameter("object_size", "m", "object_axis", (1e-3, 2.0), "full extents"),
-        Parameter("object_choice", "1", "object", (0.0, 63.0), "which of `ObjectSpec.choices` it is"),
+        Parameter("object_choice", "1", "object", (0.0, 1e6), "which of `ObjectSpec.choices` it is"),
     )
 }
 # What an environment keeps a value of for each episode. A robot's other constants differ between environments in

@@ -11,7 +11,8 @@ from typing import Any
 _GROUP = "dexsim.gymnasium"
 _NAMESPACE = "dexsim"
 # The folder in which this package lies, and those that came with it beside it: tasks, real2sim and so on.
-_HOME = Path(__file__).resolve().parent.parent
+# Links of single files are not followed: installers may keep the files themselves elsewhere.
+_HOME = Path(__file__).parent.resolve().parent
 
 
 def entry_points(group: str) -> dict[str, metadata.EntryPoint]:
@@ -119,7 +120,7 @@ def _place(package: str) -> Path | None:
     if spec is None:
         return None
     places = [*(spec.submodule_search_locations or ()), spec.origin or ""]
-    return Path(places[0]).resolve()
+    return Path(places[0]).resolve() if spec.submodule_search_locations else Path(places[0])
 
 
 def _in_the_way(place: Path | None, package: str, wanted: str) -> Exception:

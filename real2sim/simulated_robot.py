@@ -36,6 +36,8 @@ COMPENSATION = 0.8
 DRIVES = ("left_hand", "left_arm", "right_hand", "right_arm")
 # Efforts are noisy by this share of the drive's largest one; their noise forgets itself by half from row to row.
 EFFORT_NOISE, EFFORT_MEMORY = 0.008, 0.5
+# Bounds of settings: standard deviations, and errors of sensors in rad or as a share.
+MOST_SPREAD, MOST_ERROR = 10.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class SimulatedRobotSettings:
         """Refuse what cannot be."""
         require(self.seed >= 0, "seed", self.seed, "0 or more")
         for name in ("spread", "backlash", "arm_resolution", "hand_resolution", "noise", "effort_noise"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+            most = MOST_SPREAD if name == "spread" else MOST_ERROR
+            require(0 <= getattr(self, name) <= most, name, getattr(self, name), f"0 to {most:g}")
         require(0 < self.timestep <= 0.02, "timestep", self.timestep, "above 0, up to 0.02 s")
         steps = 1 / (self.rate_hz * self.timestep) if self.rate_hz > 0 else 0.0
         whole = steps >= 1 and abs(steps - round(steps)) < 1e-6
@@ -188,6 +191,6 @@ class SimulatedRobot:
         return JointReading(self.time, position, velocity, effort)
 
 
-def make(robot: RobotSpec, **options: Any) -> SimulatedRobot:
+def make(robot: RobotSpec, /, **options: Any) -> SimulatedRobot:
     """A simulated robot from settings (`SimulatedRobotSettings`)."""
     return SimulatedRobot(robot, settings.build(SimulatedRobotSettings, options))

@@ -96,7 +96,7 @@ def with_content(bank: BankName) -> BankName:
     """
     if not isinstance(bank, str) or not is_own(bank):
         return bank
-    path, data = Path(bank), _read(bank)
+    path, data = Path(bank).expanduser(), _read(bank)
     packed = base64.b64encode(data).decode("ascii")
     return {"file": str(path.absolute()), "sha256": hashlib.sha256(data).hexdigest(), "npz": packed}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from dexsim.control.observations import GOAL, JOINT_POSITION, OBJECT_POSITION
 from dexsim.env.privileged import CRITIC
+from dexsim.env.randomization import RandomizationSettings
 from dexsim.env.task import Task, Term
 from dexsim.env.world import World, fact
 from dexsim.errors import require
@@ -19,10 +21,14 @@ from dexsim.rotations import tilt_cosine
 from dexsim.scene import ObjectSpec, Table
 from tasks import objects, rewards
 from tasks.banks import Bank, with_content
-from tasks.starts import StartStates
+from tasks.starts import StartStates, starts_from_shipped
+
+logger = logging.getLogger(__name__)
 
 # Farther from its start than this, or below its resting height by this much, an object is lost; m.
 LOST_SIDEWAYS, LOST_BELOW = 0.35, 0.05
+# How far Table 4 shifts and turns an object at the start, which the shipped banks were made for; m and rad.
+KNOWN_SHIFT, KNOWN_TURN = 0.02, 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +92,12 @@ class TabletopTask(Task):
         bank: what episodes start from.
         things: what the object may be.
         device: where the tensors are.
+
+    Attributes:
+        largest: full extents that the hands of the shipped banks stay clear of, m; None where that is not known.
     """
 
+    largest: tuple[float, float, float] | None = None
     capabilities = frozenset({"parameters", "wrench", "contacts"})
     actor = (OBJECT_POSITION, JOINT_POSITION, GOAL)
     critic = (OBJECT_POSITION, JOINT_POSITION, GOAL, *CRITIC)
@@ -102,6 +112,7 @@ class TabletopTask(Task):
     ) -> None:
         self.robot, self.things, self.device, self.table = robot, tuple(things), device, Table()
         self.episode_s, self.hold_s = settings.episode_s, settings.hold_s
+        self._own_starts = not starts_from_shipped(settings.init, settings.bank)
         self._success_distance, self._pick_up_height = settings.success_distance, settings.pick_up_height
         self.starts = StartStates(bank, robot, settings.later_starts, settings.later_episodes, self.two_sided, device)
         self.rewards: Mapping[str, tuple[float, Term]] = rewards.weighted(self.terms(), settings.weights)
@@ -115,6 +126,23 @@ class TabletopTask(Task):
         if "objects" in section:
             section["objects"] = objects.with_content(section["objects"])
         return section
+
+    def check(self, randomization: RandomizationSettings) -> None:
+        """Refuse objects that would be scaled into the hands of a shipped bank; warn where they are moved into them."""
+        if self._own_starts or self.largest is None:
+            return
+        low, high = randomization.object_scale or (1.0, 1.0)
+        for thing in (thing for thing in self.things if thing.shape != "mesh"):  # meshes are not scaled
+            most = min(limit / extent for limit, extent in zip(self.largest, thing.size, strict=True))
+            allowed = f"at most {most:.3g} for {thing.name!r}, whose start the shipped bank was made for"
+            require(high <= most + 1e-6, "randomization.object_scale", [low, high], allowed)
+        for name, known in (("initial_position", KNOWN_SHIFT), ("initial_yaw", KNOWN_TURN)):
+            value = getattr(randomization, name)
+            if value > known:
+                logger.warning(
+                    "randomization.%s = %g: hands of the shipped banks stay clear of the object up to %g; beyond, some "
+                    "episodes start with hands in it", name, value, known,
+                )  # fmt: skip
 
     def terms(self) -> dict[str, Term]:
         """The reward terms that `weights` may name."""

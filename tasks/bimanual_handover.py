@@ -103,6 +103,7 @@ class BimanualHandover(TabletopTask):
 
     name = "bimanual_handover"
     Settings = BimanualHandoverSettings
+    largest = LARGEST_BLOCK
     stage_names = ("touched", "picked_up", "at_middle", "received", "passed", "at_goal")
     two_sided = True
     phases = 2
@@ -119,6 +120,15 @@ class BimanualHandover(TabletopTask):
         # Index of a stage in a bank: how many stages are behind.
         self._phase = (bank.stage > self.stage_names.index("at_middle")).long().to(device=device)
         self._middle = torch.tensor(settings.middle, dtype=torch.float64, device=device)
+
+    def check(self, randomization: RandomizationSettings) -> None:
+        """Refuse also objects that would be scaled too short for two hands."""
+        super().check(randomization)
+        low, high = randomization.object_scale or (1.0, 1.0)
+        for thing in (thing for thing in self.things if thing.shape != "mesh"):
+            least = SHORTEST / thing.size[2]
+            allowed = f"at least {least:.3g} for {thing.name!r}, for two hands"
+            require(low >= least - 1e-6, "randomization.object_scale", [low, high], allowed)
 
     def scene(self, robot: RobotSpec, timestep: float) -> Scene:
         """Table and object."""

@@ -91,6 +91,7 @@ class BoxLift(TabletopTask):
 
     name = "box_lift"
     Settings = BoxLiftSettings
+    largest = LARGEST_BOX
     stage_names = ("touched", "picked_up", "at_goal")
     actor = (OBJECT_POSITION, JOINT_POSITION)
     critic = (OBJECT_POSITION, JOINT_POSITION, *CRITIC)

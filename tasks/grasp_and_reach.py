@@ -81,6 +81,7 @@ class GraspAndReach(TabletopTask):
 
     name = "grasp_and_reach"
     Settings = GraspAndReachSettings
+    largest = LARGEST_OBJECT
     stage_names = ("touched", "picked_up", "at_goal")
     two_sided = True
 

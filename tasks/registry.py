@@ -125,13 +125,10 @@ class EnvSettings:
         robot = load_robot(self.robot)
         engine = settings.load(BackendSettings, "backend/mujoco", self.backend)
         task = make_task(self.task, robot, device_of(engine), training)
-        return _Parts(
-            task,
-            task.scene(robot, engine.timestep),
-            engine,
-            settings.load(ControlSettings, "control/relative", self.control),
-            settings.load(RandomizationSettings, "randomization/none", self.randomization),
-        )
+        control = settings.load(ControlSettings, "control/relative", self.control)
+        randomization = settings.load(RandomizationSettings, "randomization/none", self.randomization)
+        task.check(randomization)
+        return _Parts(task, task.scene(robot, engine.timestep), engine, control, randomization)
 
 
 class _Parts(NamedTuple):

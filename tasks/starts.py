@@ -165,6 +165,11 @@ def draw_goal(
     return torch.cat([*parts[:2], parts[2] + rest[:, None]], dim=1)
 
 
+def starts_from_shipped(init: str, bank: BankName | None) -> bool:
+    """Whether episodes start with the hands of a shipped bank; a file is made for whatever it is."""
+    return init != "default" and (bank is None or not is_own(bank))
+
+
 def check_fit(name: str, size: Sequence[float], largest: Sequence[float], init: str, bank: BankName | None) -> None:
     """Refuse an object that would start inside the hands of a shipped bank; a file is made for whatever it is.
 
@@ -175,7 +180,7 @@ def check_fit(name: str, size: Sequence[float], largest: Sequence[float], init: 
         init: one of `tasks.banks.INITS`; hands at rest are clear of everything.
         bank: as a task's settings have it.
     """
-    if init == "default" or (bank is not None and is_own(bank)):
+    if not starts_from_shipped(init, bank):
         return
     limits = [round(extent / LARGEST_SCALE, 4) for extent in largest]
     fits = all(extent <= limit + 1e-6 for extent, limit in zip(size, limits, strict=True))

@@ -63,10 +63,6 @@ def _read_parquet(data: bytes) -> dict[str, Any]:
 
 
 JSON = Format(json.loads, lambda tree: json.dumps(tree).encode())
-JSON_LINES = Format(
-    lambda data: [json.loads(line) for line in data.decode().splitlines()],
-    lambda tree: "\n".join(json.dumps(row) for row in tree).encode(),
-)
 YAML = Format(yaml.safe_load, lambda tree: yaml.safe_dump(tree, allow_unicode=True).encode())
 NUMPY = Format(_read_numpy, _numpy_file)
 TORCH = Format(lambda data: torch.load(io.BytesIO(data), weights_only=False), _torch_file)

@@ -37,7 +37,9 @@ RULES: dict[str, tuple[str, ...]] = {
         *BASICS,
     ),
     # A learner knows an environment by its contract.
-    "dexsim.rl": ("dexsim.rl", "dexsim.env.contract", "dexsim.report", "dexsim.runs", *ROBOT, *BASICS),
+    "dexsim.rl": (
+        "dexsim.rl", "dexsim.env.contract", "dexsim.report", "dexsim.runs", "dexsim.__version__", *ROBOT, *BASICS,
+    ),
     # Tasks know nothing of a simulator.
     **dict.fromkeys(TASKS, (*TASKS, "dexsim.env", "dexsim.scene", "dexsim.parameters", *ROBOT, *BASICS)),
     "dexsim.drawing": (
@@ -57,7 +59,7 @@ NUMPY_BORDER = (
     "dexsim/backends/mujoco", "dexsim/drawing", "dexsim/report", "tasks/recording",
     "dexsim/vector.py",  # gymnasium's arrays
     "dexsim/control/exported.py", "dexsim/rl/export.py",  # onnxruntime's
-    "tasks/banks.py", "dexsim/rl/checkpoint.py", "tasks/objects.py",  # files
+    "tasks/banks.py", "dexsim/rl/checkpoint.py", "tasks/objects",  # files
 )  # fmt: skip
 
 

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dexsim.drawing.parts import COLORS, SEGMENTS, surfaces
 from dexsim.drawing.scenery import drawable_model, find_folder
 from dexsim.env.env import Env
-from dexsim.scene import ObjectSpec
 
 if TYPE_CHECKING:
     from mujoco import MjModel
 
-SEGMENTS = 24  # around a round shape
 MOVED = 1e-4  # what has moved less is not sent again; m, and as a change of a quaternion
 
 
@@ -53,8 +52,10 @@ class LiveView:
         for item, number, size in zip(self._env.backend.scene.objects, numbers, sizes, strict=True):
             name = f"/objects/{item.name}"
             frame = self._scene.add_frame(name, show_axes=False)
-            for part, (vertices, faces) in enumerate(_object_surfaces(item.choices[number], size)):
-                self._add_surface(f"{name}/{part}", vertices, faces, np.array(item.rgba))
+            shown = surfaces(item.choices[number], size)
+            for part, (vertices, faces) in enumerate(shown):  # each in a colour of its own, where there are several
+                color = np.array(item.rgba if len(shown) == 1 else COLORS[part % len(COLORS)])
+                self._add_surface(f"{name}/{part}", vertices, faces, color)
             self._objects.append(frame)
             self._sent.pop(name, None)
         self.update()
@@ -126,18 +127,3 @@ def _geom_surface(model: MjModel, geom: int) -> tuple[np.ndarray, np.ndarray]:
     else:
         shape = trimesh.creation.box(extents=2 * size)
     return np.asarray(shape.vertices), np.asarray(shape.faces)
-
-
-def _object_surfaces(item: ObjectSpec, size: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Vertices and faces of an object of full extents (3,) in m: one pair, or one for each convex part."""
-    import trimesh
-
-    if item.parts:
-        shapes = [trimesh.Trimesh(vertices=np.array(part)).convex_hull for part in item.parts]
-    elif item.shape == "box":
-        shapes = [trimesh.creation.box(extents=size)]
-    elif item.shape == "cylinder":
-        shapes = [trimesh.creation.cylinder(radius=size[0] / 2, height=size[2], sections=SEGMENTS)]
-    else:
-        shapes = [trimesh.creation.icosphere(subdivisions=3, radius=size[0] / 2)]
-    return [(np.asarray(shape.vertices), np.asarray(shape.faces)) for shape in shapes]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dexsim.backends.mujoco.model import build_spec
+from dexsim.backends.mujoco.model import build_spec, compile_spec
 from dexsim.cameras.pinhole import Vec3, View
 from dexsim.drawing.marks import Rgba, Segment, Sphere
 from dexsim.errors import require, unknown
@@ -96,7 +96,7 @@ def drawable_model(scene: Scene, meshes: Path | None) -> MjModel:
     spec.geom("table").rgba[:] = TABLE_COLOR
     if meshes is None:
         _draw_bones(spec)
-    return spec.compile()
+    return compile_spec(spec, scene)
 
 
 def _draw_bones(spec: MjSpec) -> None:

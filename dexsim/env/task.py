@@ -86,6 +86,13 @@ class Task(ABC):
         """
         return dict(section)
 
+    def check(self, randomization: RandomizationSettings) -> None:  # noqa: B027 - most tasks take everything
+        """Refuse what varies by more than the task can start with.
+
+        Raises:
+            UserError: with the key of `randomization` and what is allowed.
+        """
+
     @abstractmethod
     def scene(self, robot: RobotSpec, timestep: float) -> Scene:
         """The scene at nominal."""

@@ -16,14 +16,18 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from dexsim.errors import UserError, one_line
+from dexsim import settings
+from dexsim.errors import UserError, one_line, parsing, unknown
 from dexsim.files import atomic_write
 from dexsim.launch.process import current_folder_last
 from dexsim.launch.verb import Invocation
 from dexsim.report import terminal
 from dexsim.runs import read_results
 
+logger = logging.getLogger(__name__)
+
 JOBS = "jobs"
+STATUS = ("running", "complete", "already complete", "failed", "interrupted", "killed")
 
 
 class JobError(RuntimeError):
@@ -37,7 +41,7 @@ class Job:
     Attributes:
         number: Its place in the sweep, from 0.
         overrides: Its own, `key=value` each.
-        status: running, complete, already complete, failed or interrupted; killed if its process ended without a word.
+        status: One of `STATUS`; "killed" if its process ended without a word.
         objective: The metric that a sweeper optimizes.
         folder: Its run folder, if it has one.
         error: What it ended in, in one line.
@@ -58,9 +62,22 @@ class Job:
 
 
 def read_jobs(sweep: Path) -> list[Job]:
-    """Returns the jobs of a sweep that started, in their order."""
-    jobs = [Job(**json.loads(file.read_text(encoding="utf-8"))) for file in (sweep / JOBS).glob("[0-9]*.json")]
+    """Returns the jobs of a sweep that started, in their order; a damaged file is left out, with a warning."""
+    jobs = []
+    for file in (sweep / JOBS).glob("[0-9]*.json"):
+        try:
+            jobs.append(_read(file))
+        except UserError as error:
+            logger.warning("%s", error)
     return sorted(jobs, key=lambda job: job.number)
+
+
+def _read(file: Path) -> Job:
+    with parsing(file, "a job of a sweep"):
+        job = settings.build(Job, json.loads(file.read_text(encoding="utf-8")))
+        if job.status not in STATUS:
+            raise unknown(f"{file}: status = {job.status!r}", job.status, STATUS)
+        return job
 
 
 def run_job(config: DictConfig) -> float | None:

@@ -12,7 +12,6 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
-from hydra.plugins.sweeper import Sweeper
 
 from dexsim.errors import one_line
 from dexsim.launch.job import Job, read_jobs
@@ -25,14 +24,15 @@ _WAITS: dict[str, tuple[str, str, Any]] = {
 }
 
 
-def jobs_of(sweeper: Sweeper, overrides: Overrides) -> list[list[str]] | None:
+def jobs_of(sweeper: Any, overrides: Overrides) -> list[list[str]] | None:
     """Returns the overrides of each job, as the sweeper will run them; None for one that chooses as it goes.
 
     Args:
-        sweeper: Of Hydra, set up.
+        sweeper: One of Hydra's, set up.
         overrides: Of the verb's own keys, some with several values.
     """
-    if not isinstance(sweeper, BasicSweeper) or sweeper.hydra_context is None:
+    # Not by its type: Hydra imports its plugins a second time, and a class of theirs is then another one.
+    if type(sweeper).__name__ != BasicSweeper.__name__ or sweeper.hydra_context is None:
         return None
     more = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
     parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)

@@ -100,8 +100,9 @@ def _element(text: str, as_text: bool = False) -> str:
     if text.startswith("~"):
         text = os.path.expanduser(text)
     if _parses(f"x={text}"):
-        number = as_text and not isinstance(_parse(f"x={text}").value(), (str, list, dict))
-        return _quoted(text) if number else text
+        parsed = _parse(f"x={text}")
+        plain = as_text and not parsed.is_sweep_override()  # choice(a,b) are two texts
+        return _quoted(text) if plain and not isinstance(parsed.value(), (str, list, dict)) else text
     if text[:1] in ("'", '"') or text.count("${") > text.count("}"):  # begun as something else than text
         return text
     if text[:1] in ("[", "{"):

@@ -4,9 +4,10 @@ It imports next to nothing: a module that comes before may be taken from the wro
 """
 
 import os
+import re
 import sys
 
-_HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+_HOME = os.path.dirname(os.path.dirname(os.path.realpath(os.path.dirname(__file__))))
 
 
 def set_up() -> None:
@@ -19,7 +20,9 @@ def set_up() -> None:
 def is_command_line() -> bool:
     """Returns whether this process runs `dexsim` or `python -m dexsim`, not a program that imports it."""
     # Python has not yet put the file in the place of "-m" while it imports the package.
-    return sys.argv[:1] == ["-m"] or os.path.basename(sys.argv[0] if sys.argv else "") == "dexsim"
+    if sys.argv[:1] == ["-m"]:
+        return re.search(r"(^|\0)-\w*m\0?dexsim(\0|$)", "\0".join(sys.orig_argv)) is not None
+    return os.path.basename(sys.argv[0] if sys.argv else "") == "dexsim"
 
 
 def current_folder_last() -> None:

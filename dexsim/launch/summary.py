@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dexsim.errors import UserError
 from dexsim.files import atomic_write
 from dexsim.launch.job import Job
 from dexsim.launch.overrides import key_of, value_of
@@ -16,6 +18,8 @@ from dexsim.runs import read_results
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+logger = logging.getLogger(__name__)
 
 _SHOWN = 5  # metrics in the table beside the objective
 _FOLDER_WIDTH = len("2000-01-01_00-00-00")  # of the last column at least, which folds
@@ -91,7 +95,11 @@ def _row(job: Job) -> Row:
 
 
 def _results(job: Job) -> Mapping[str, Mapping[str, Any]]:
-    return {} if job.folder is None else read_results(Path(job.folder))
+    try:
+        return {} if job.folder is None else read_results(Path(job.folder))
+    except UserError as error:  # one damaged file does not cost the table
+        logger.warning("%s", error)
+        return {}
 
 
 def _values(results: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-import dexsim
+from dexsim import __version__
 from dexsim.errors import UserError, one_line
 from dexsim.files import atomic_path, atomic_write
 from dexsim.robots.tables import check_same
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 FOLDER = "checkpoints"
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 FORMAT = 2  # of the state; 1 had no number
-_HERE = f"dexsim {dexsim.__version__} (format {FORMAT})"
+_HERE = f"dexsim {__version__} (format {FORMAT})"
 _REQUIRED = {"model": dict, "config": dict, "spec_table": dict, "version": str, "frame": int}
 _IDENTITY = ("config", "spec_table", "version", "name")
 # What going on needs beside the policy: of the learner, and of the environments.
@@ -77,7 +77,7 @@ class Checkpoint:
     @property
     def is_ours(self) -> bool:
         """Whether this version of `dexsim` wrote it, or one that writes the same."""
-        return (self.state["version"], self.state.get("format", 1)) == (dexsim.__version__, FORMAT)
+        return (self.state["version"], self.state.get("format", 1)) == (__version__, FORMAT)
 
     @property
     def frame(self) -> int:

@@ -6,6 +6,7 @@ vendor's client. An entry point names a function `(robot: RobotSpec, **settings)
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from types import TracebackType
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dexsim.errors import unknown
+from dexsim.errors import UserError, unknown
 from dexsim.registration import entry_points, load
 from dexsim.robots import RobotSpec
 
@@ -73,7 +74,7 @@ class RobotInterface(Protocol):
         ...
 
 
-def open_robot(name: str, robot: RobotSpec, **settings: Any) -> RobotInterface:
+def open_robot(name: str, robot: RobotSpec, /, **settings: Any) -> RobotInterface:
     """Connect to a robot.
 
     Args:
@@ -84,7 +85,12 @@ def open_robot(name: str, robot: RobotSpec, **settings: Any) -> RobotInterface:
     Raises:
         UserError: for a name that none has, or settings that it does not take.
     """
-    return load(find_interface(name))(robot, **settings)
+    make = load(find_interface(name))
+    try:
+        inspect.signature(make).bind(robot, **settings)
+    except TypeError as error:
+        raise UserError(f"interface_settings = {settings}: interface {name!r} does not take them ({error})") from None
+    return make(robot, **settings)
 
 
 def find_interface(name: str) -> EntryPoint:

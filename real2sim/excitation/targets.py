@@ -15,7 +15,7 @@ from dexsim.errors import UserError
 from dexsim.files import atomic_path
 from dexsim.robots import RobotSpec
 from real2sim.logs.checks import check_hand
-from real2sim.logs.readers.recording import TIME, parse_json
+from real2sim.logs.readers.recording import TIME, parse_json, shown
 from real2sim.logs.readers.tables import read_parquet
 
 _COMMAND = "command."
@@ -142,7 +142,7 @@ def _check_units(file: str, text: str | None) -> None:
         units = text
     unit = units.get("command", "rad") if isinstance(units, dict) else units
     if unit != "rad":
-        raise UserError(f"{file}: the unit of command is {unit!r}: must be rad")
+        raise UserError(f"{file}: the unit of command is {shown(unit)}: must be rad")
 
 
 def _check_even(file: str, time: np.ndarray) -> None:

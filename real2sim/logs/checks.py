@@ -14,6 +14,7 @@ from dexsim.errors import UserError
 from dexsim.robots import RobotSpec
 from real2sim.logs.command_clock import MISSING
 from real2sim.logs.joint_log import JointLog
+from real2sim.logs.readers.recording import shown
 from real2sim.logs.readers.times import likely_unit
 
 _log = logging.getLogger(__name__)
@@ -83,6 +84,6 @@ def check_hand(text: str, robot: RobotSpec, file: str) -> None:
     named = [hand for hand in HANDS if hand in text.lower()]
     if len(named) == 1 and named[0] != robot.hand:
         raise UserError(
-            f"{file}: hand = {text!r}, but robot {robot.name!r} has the {robot.hand} hand; "
+            f"{file}: hand = {shown(text)}, but robot {robot.name!r} has the {robot.hand} hand; "
             f"pass a robot with the {named[0]} hand"
         )

@@ -48,7 +48,7 @@ from real2sim.logs import checks, limits, response
 from real2sim.logs.joint_log import SETTLE_S, JointLog, find_valid
 from real2sim.logs.readers.lerobot import is_dataset, read_lerobot
 from real2sim.logs.readers.mcap import read_mcap
-from real2sim.logs.readers.recording import KINDS, TIME, Recording, is_file, parse_json
+from real2sim.logs.readers.recording import KINDS, TIME, Recording, is_file, parse_json, shown
 from real2sim.logs.readers.tables import read_csv, read_parquet
 from real2sim.logs.readers.units import ANGLES, SI, allowed_units, plain_unit
 from real2sim.logs.response import apparent_lag
@@ -150,7 +150,7 @@ def _spelled(recording: Recording, robot: RobotSpec) -> Recording:
             names[column] = f"{kind}.{spelling.get(joint.lower(), joint)}"
     twice = [name for name, count in Counter(names.values()).items() if count > 1]
     if twice:
-        raise UserError(f"{recording.path.name}: column {twice[0]!r} is there twice")
+        raise UserError(f"{recording.path.name}: column {shown(twice[0])} is there twice")
     return replace(recording, columns={names[column]: values for column, values in recording.columns.items()})
 
 
@@ -166,9 +166,11 @@ def _match_joints(recording: Recording, robot: RobotSpec) -> tuple[str, ...]:
             continue
         if kind not in found or not name:
             allowed = (TIME, *(f"{known}.<joint>" for known in KINDS))
-            raise unknown(f"{file}: unknown column {column!r}", column, allowed)
+            raise unknown(f"{file}: unknown column {shown(column)}", column, allowed)
         if name not in robot.commands:
-            raise unknown(f"{file}: column {column!r} is of no joint of robot {robot.name!r}", name, robot.commands)
+            raise unknown(
+                f"{file}: column {shown(column)} is of no joint of robot {robot.name!r}", name, robot.commands
+            )
         found[kind].append(name)
     for name in (name for name in robot.commands if any(name in names for names in found.values())):
         for kind in ("command", "position"):
@@ -193,19 +195,20 @@ def _check_order(recording: Recording, columns: list[str]) -> None:
         return
     file, order = recording.path.name, _json(text, "joint_order", recording)
     if not isinstance(order, list):
-        raise UserError(f"{file}: joint_order = {text!r}: must be a JSON list of the joints")
+        raise UserError(f"{file}: joint_order = {shown(text)}: must be a JSON list of the joints")
     unlisted = [name for name in columns if name not in order]
     if unlisted:
         raise UserError(f"{file}: joint_order does not list {unlisted[0]!r}, which has columns")
     for at, (listed, column) in enumerate(zip((name for name in order if name in columns), columns, strict=False)):
         if listed != column:
-            raise UserError(f"{file}: joint_order has {listed!r} as joint {at}, but the columns have {column!r}")
+            raise UserError(f"{file}: joint_order has {shown(listed)} as joint {at}, but the columns have {column!r}")
 
 
 def _check_metadata(recording: Recording, robot: RobotSpec) -> None:
     """Refuses another format, and what plainly names another hand."""
     if recording.metadata.get("format", FORMAT) != FORMAT:
-        raise UserError(f"{recording.path.name}: format = {recording.metadata['format']!r}: must be {FORMAT!r}")
+        given = shown(recording.metadata["format"])
+        raise UserError(f"{recording.path.name}: format = {given}: must be {FORMAT!r}")
     checks.check_hand(recording.metadata.get("hand", ""), robot, recording.path.name)
 
 
@@ -250,14 +253,15 @@ def _units(recording: Recording) -> dict[str, str]:
     given = ANGLES.get(text.strip().lower())  # one word for all angles
     table = {} if given else _json(text, "units", recording)
     if not isinstance(table, dict):
-        raise UserError(f"{recording.path.name}: units = {text!r}: must be a JSON object")
+        raise UserError(f"{recording.path.name}: units = {shown(text)}: must be a JSON object")
     default = {kind: given or "rad" for kind in KINDS[:3]}
     found = {}
     for kind in (TIME, *KINDS):
         named = str(table.get(kind, default.get(kind, SI[kind])))
         unit = plain_unit(kind, named)
         if unit is None:
-            raise UserError(f"{recording.path.name}: the unit of {kind} is {named!r}: must be {allowed_units(kind)}")
+            unit_is = f"{recording.path.name}: the unit of {kind} is {shown(named)}"
+            raise UserError(f"{unit_is}: must be {allowed_units(kind)}")
         found[kind] = unit
     return found
 
@@ -266,4 +270,4 @@ def _json(text: str, key: str, recording: Recording) -> object:
     try:
         return parse_json(text)
     except ValueError:
-        raise UserError(f"{recording.path.name}: {key} = {text!r}: must be JSON") from None
+        raise UserError(f"{recording.path.name}: {key} = {shown(text)}: must be JSON") from None

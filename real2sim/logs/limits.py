@@ -141,7 +141,7 @@ def check_effort(log: JointLog, robot: RobotSpec, file: str) -> None:
         hint = f"; is it in N m? It looks like {' or '.join(units)}" if units else "; is it in N m?"
         raise UserError(
             f"{file}: row {row}: effort of {log.joints[joint]} = {log.effort[row, joint]:.4g} is "
-            f"{share[row, joint]:.0f} times what its drive can give ({largest[joint]:g} N m){hint}"
+            f"{share[row, joint]:.3g} times what its drive can give ({largest[joint]:g} N m){hint}"
         )
 
 

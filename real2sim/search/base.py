@@ -83,3 +83,5 @@ class Search(ABC):
         """Go on from there; raises ValueError, KeyError or TypeError for what another search has stored."""
         self.x = same_kind(state["x"], self.x)
         self.mse, self.count, self.done = float(state["mse"]), int(state["count"]), bool(state["done"])
+        if not 0 <= self.count <= self.settings.steps:
+            raise ValueError("no step of this search")

@@ -227,4 +227,6 @@ def _identity(problem: Problem, stages: Sequence[SearchSettings], seed: int) -> 
 
 def _step(stage: int, method: str, count: int, *numbers: float) -> Step:
     mse, robot_seconds, seconds = map(float, numbers)
+    if not 0 <= robot_seconds + seconds <= files.LARGEST:
+        raise ValueError("no times")
     return Step(int(stage), str(method), int(count), mse, robot_seconds, seconds)

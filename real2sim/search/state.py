@@ -16,6 +16,8 @@ import numpy as np
 from dexsim.errors import UserError
 
 FORMAT = "dexsim fit 1"
+# Nothing that a search counts comes near; beyond, arithmetic fails that a search does not expect to.
+LARGEST = 1e15
 # A key of the header that stands for the array of that number.
 _ARRAY = "__array__"
 
@@ -73,7 +75,7 @@ def same_kind(value: Any, like: Any) -> Any:
     if isinstance(like, np.ndarray):
         if isinstance(value, np.ndarray) and (value.shape, value.dtype) == (like.shape, like.dtype):
             return value
-    elif isinstance(value, (int, float)):
+    elif isinstance(value, (int, float)) and not abs(value) > LARGEST:
         return type(like)(value)
     raise ValueError("not what a search stores")
 

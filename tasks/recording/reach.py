@@ -76,11 +76,12 @@ def _clearance(robot: RobotSpec) -> Callable[[np.ndarray], bool]:
     """A test whether the robot at some joint positions (J,) touches neither itself, the table nor the box anywhere."""
     import mujoco
 
-    from dexsim.backends.mujoco.model import build_spec
+    from dexsim.backends.mujoco.model import build_spec, compile_spec
 
     # A little above the table, so that the box itself touches nothing.
     box = ObjectSpec("box", "box", LARGEST_BOX, 1.0, position=(*BOX_CENTRE[:2], LARGEST_BOX[2] / 2 + 0.005))
-    model: mujoco.MjModel = build_spec(Scene(robot, objects=(box,))).compile()
+    scene = Scene(robot, objects=(box,))
+    model: mujoco.MjModel = compile_spec(build_spec(scene), scene)
     data = mujoco.MjData(model)
 
     def is_clear(joints: np.ndarray) -> bool:
@@ -173,11 +174,12 @@ def _object_clearance(
     """A test whether the robot touches neither itself, the table nor the object (x, y), shifted as in Table 4."""
     import mujoco
 
-    from dexsim.backends.mujoco.model import build_spec
+    from dexsim.backends.mujoco.model import build_spec, compile_spec
 
     height = largest[2] / 2 + 0.005
     item = ObjectSpec("object", "cylinder", largest, 1.0, position=(0.4, 0.0, height))
-    model: mujoco.MjModel = build_spec(Scene(robot, objects=(item,))).compile()
+    scene = Scene(robot, objects=(item,))
+    model: mujoco.MjModel = compile_spec(build_spec(scene), scene)
     data = mujoco.MjData(model)
 
     def is_clear(joints: np.ndarray, place: np.ndarray) -> bool:

@@ -1,7 +1,8 @@
 """Record initial states in a browser: drag the robot's palms, close its hands, store; episodes may start from there.
 
 The page shows the running simulation. A control stands at each palm: drag it and the arm follows. Every stored state is
-at once in `bank.npz` of the run folder; Ctrl-C ends the recording. Needs the extra `play`.
+at once in `bank.npz` of the run folder; Ctrl-C ends the recording. Objects are shown as they are simulated, each convex
+part in a colour of its own, on the page and in `objects.png`. Needs the extra `play`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 from dexsim import settings
 from dexsim.drawing.live_view import LiveView
+from dexsim.drawing.parts import draw_parts
 from dexsim.drawing.scenery import find_folder
 from dexsim.errors import UserError, require
 from dexsim.launch.overrides import assign, command, key_of
@@ -30,6 +32,7 @@ from tasks.registry import EnvSettings
 
 logger = logging.getLogger(__name__)
 
+PICTURE = "objects.png"
 FRAME = 1 / 30  # s
 LONGEST_FRAME = 0.1  # s; a machine that is slower than this lets the scene run slower instead
 SCENE_EVERY = 6  # frames between two looks at what the task makes of the scene
@@ -66,6 +69,8 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
     """Serve the page until Ctrl-C."""
     options, viser = _read(config)
     env = replace(options, backend={**options.backend, "threads": 1}).make(num_envs=1, seed=options.seed)
+    draw_parts(run.path / PICTURE, [choice for item in env.backend.scene.objects for choice in item.choices])
+    logger.info("the objects as they are simulated: %s", run.path / PICTURE)
     session = Session(env, run.path / "bank.npz")
     logging.getLogger("websockets").setLevel(logging.WARNING)
     with _silence():  # viser announces itself in a frame

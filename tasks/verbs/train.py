@@ -7,6 +7,7 @@ in training). Ctrl-C ends a run with a checkpoint; `resume=<run folder>` goes on
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# What wandb's own variable WANDB_MODE may say beside our words.
+TRACKING = {"dryrun": "offline", "run": "online", "": "offline"}
 ON_RESUME = ("resume", "frames", "minutes", "save_minutes", "wandb")  # what may be given beside a checkpoint
 
 
@@ -80,6 +83,7 @@ def check(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
 def _read(config: Mapping[str, Any], overrides: Sequence[str]) -> tuple[TrainSettings, checkpoints.Checkpoint | None]:
     """Return what to train, and the checkpoint to go on from."""
     values = settings.plain(config)
+    values["wandb"] = TRACKING.get(values["wandb"], values["wandb"])
     if values.get("resume") is None:
         return settings.build(TrainSettings, values), None
     resumed = checkpoints.load(str(values["resume"]))
@@ -150,6 +154,8 @@ def resumed_config(
         UserError: Something was asked for that an exact resume cannot change.
     """
     asked = {key: value for key, value in values.items() if key in given}
+    if "WANDB_MODE" in os.environ:  # wandb's own variable is of this run, not of the one before
+        asked["wandb"] = values["wandb"]
     fixed = [key for key, value in asked.items() if key not in ON_RESUME and value != checkpoint.config.get(key)]
     # Groups that change other sections, like init, are no keys themselves.
     fixed += sorted(key for key in given if key not in values)

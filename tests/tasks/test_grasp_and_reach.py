@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gymnasium
 import pytest
 import torch
-import trimesh
 from gymnasium.utils.env_checker import check_env
 
 import tasks
@@ -137,31 +135,6 @@ def test_a_mesh_keeps_its_size_and_has_the_mass_that_was_drawn() -> None:
     size = torch.tensor(objects.expand(["jug"])[0].size, dtype=torch.float64)
     assert torch.allclose(env.world.object_size(), size.expand(8, 3))
     assert env.world.parameters["object_mass"].std() > 0.005
-
-
-def test_a_file_that_is_no_mesh_is_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "thing.stl"
-    with pytest.raises(UserError, match=r"task.objects = .*thing.stl'?: no file"):
-        make(1, objects=[str(path)])
-    path.write_text("not a mesh")
-    with pytest.raises(UserError, match=r"thing.stl.* is not a mesh"):
-        make(1, objects=[str(path)])
-
-
-def test_a_mesh_in_millimetres_and_one_too_large_for_the_bank_are_one_line(tmp_path: Path) -> None:
-    for size, message in ((60.0, "is the file in metres"), (0.2, "size of the object 'thing'.*at most")):
-        path = tmp_path / "thing.stl"
-        trimesh.creation.box([size] * 3).export(path)
-        with pytest.raises(UserError, match=message):
-            make(1, objects=[str(path)])
-
-
-def test_stray_triangles_of_a_mesh_are_left_out(tmp_path: Path) -> None:
-    ball = trimesh.creation.icosphere(subdivisions=2, radius=0.03)
-    stray = trimesh.Trimesh([[0.1, 0, 0], [0.11, 0, 0], [0.1, 0.01, 0]], [[0, 1, 2]])
-    path = tmp_path / "ball.stl"
-    trimesh.util.concatenate([ball, stray]).export(path)
-    assert objects.expand([str(path)])[0].size == pytest.approx((0.06, 0.06, 0.06), abs=2e-3)
 
 
 def test_markers_stay_on_an_object_that_starts_tilted() -> None:

@@ -54,7 +54,7 @@ def test_each_object_is_there_once() -> None:
     [
         ({"shape": "bowl"}, "object 'own': shape 'bowl'; allowed: box"),
         ({"size": [0.05, 0.05]}, r"task.objects.*size = \[0.05, 0.05\]: expected"),
-        ({"size": [0.05, 0.05, 6.0]}, "'own': extents of 0.05, 0.05, 6; must be"),
+        ({"size": [0.05, 0.05, 6.0]}, "'own' has extents of 0.05 x 0.05 x 6 m; must be"),
         ({"mass": "heavy"}, "task.objects.*mass = 'heavy': expected float"),
         ({"mass": 70.0}, "object_mass of 'own' = 70.0: must be 0.001 to 50"),
         ({"friction": -1.0}, "object_friction of 'own' = -1.0: must be 0 to 5"),
@@ -67,3 +67,34 @@ def test_content_that_is_no_object_is_one_line(change: Any, message: str) -> Non
     content = {"name": "own", "shape": "box", "size": [0.05, 0.05, 0.1], "mass": 0.1, **change}
     with pytest.raises(UserError, match=message):
         objects.expand([content])
+
+
+# -- files that are refused --------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_no_mesh_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "thing.stl"
+    with pytest.raises(UserError, match=r"task.objects = .*thing.stl'?: no file"):
+        make("grasp_and_reach", objects=[str(path)])
+    path.write_text("not a mesh")
+    with pytest.raises(UserError, match=r"thing.stl.* is not a mesh"):
+        make("grasp_and_reach", objects=[str(path)])
+
+
+def test_a_mesh_in_millimetres_and_one_too_large_for_the_bank_are_one_line(tmp_path: Path) -> None:
+    for size, message in (
+        (60.0, "is it in mm. That would be 0.06 x 0.06 x 0.06 m"),
+        (0.2, "size of the object 'thing'.*at most"),
+    ):
+        path = tmp_path / "thing.stl"
+        trimesh.creation.box([size] * 3).export(path)
+        with pytest.raises(UserError, match=message):
+            make("grasp_and_reach", objects=[str(path)])
+
+
+def test_stray_triangles_of_a_mesh_are_left_out(tmp_path: Path) -> None:
+    ball = trimesh.creation.icosphere(subdivisions=2, radius=0.03)
+    stray = trimesh.Trimesh([[0.1, 0, 0], [0.11, 0, 0], [0.1, 0.01, 0]], [[0, 1, 2]])
+    path = tmp_path / "ball.stl"
+    trimesh.util.concatenate([ball, stray]).export(path)
+    assert objects.expand([str(path)])[0].size == pytest.approx((0.06, 0.06, 0.06), abs=2e-3)

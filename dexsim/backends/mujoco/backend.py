@@ -12,9 +12,11 @@ from torch import Tensor
 
 from dexsim import parameters
 from dexsim.backends.base import InitialState, Rollout, SimState
-from dexsim.backends.mujoco.model import build_spec
+from dexsim.backends.mujoco.messages import report_warnings
+from dexsim.backends.mujoco.model import build_spec, compile_spec
 from dexsim.backends.mujoco.object_fields import ObjectGeoms
 from dexsim.backends.mujoco.robot_fields import RobotFields, set_friction
+from dexsim.errors import UserError, one_line
 from dexsim.robots.constants import check, constants
 from dexsim.rotations import quat_rotate
 from dexsim.scene import Scene
@@ -39,11 +41,19 @@ class MujocoBackend:
         from mujoco.batch import Batch
 
         self.scene, self.num_envs = scene, num_envs
-        self.model: mujoco.MjModel = build_spec(scene).compile()
+        report_warnings()
+        self.model: mujoco.MjModel = compile_spec(build_spec(scene), scene)
         set_friction(self.model, scene.robot)
         # Persistent, a batch goes on from the velocity stage that each step ends with, instead of computing it again.
         # Long rollouts of robots alone have no use for that, and are quicker without data of their own.
-        self.batch = Batch(self.model, num_envs, threads, persistent=scene.collisions)
+        try:
+            self.batch = Batch(self.model, num_envs, threads, persistent=scene.collisions)
+        except (MemoryError, ValueError) as error:
+            if "alloc" not in str(error):
+                raise
+            raise UserError(
+                f"num_envs = {num_envs}: the engine cannot make so many copies ({one_line(error)})"
+            ) from None
         self._stale = np.zeros(num_envs, dtype=bool)  # whose parameters have changed since that stage
         self._state: SimState | None = None
         stages = mujoco.mjtStage

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dexsim.backends.mujoco.robot import ENVIRONMENT, add_robot
+from dexsim.errors import UserError, one_line
 from dexsim.scene import ContactPair, ObjectSpec, Scene, Table
 
 if TYPE_CHECKING:
-    from mujoco import MjSpec, mjtGeom
+    from mujoco import MjModel, MjSpec, mjtGeom
 
 GEOM_TYPES = {"box": "mjGEOM_BOX", "cylinder": "mjGEOM_CYLINDER", "sphere": "mjGEOM_SPHERE", "mesh": "mjGEOM_MESH"}
 # Torsional and rolling friction of every contact, m; condim 3 ignores them, 4 uses the first.
@@ -50,6 +52,25 @@ def build_spec(scene: Scene, meshes: Path | None = None) -> MjSpec:
     for pair in scene.contacts:
         _add_contact_sensor(spec, scene, pair)
     return spec
+
+
+def compile_spec(spec: MjSpec, scene: Scene) -> MjModel:
+    """The model of a specification of a scene.
+
+    Raises:
+        UserError: the engine cannot simulate it; what is at fault is named as the scene names it.
+    """
+    try:
+        return spec.compile()
+    except (ValueError, RuntimeError) as error:
+        names = {
+            mesh_name(item, number, part): f"{choice.name}, part {part + 1} of {len(choice.parts)}"
+            for item in scene.objects
+            for number, choice in enumerate(item.choices)
+            for part in range(len(choice.parts))
+        }
+        text = re.sub(r"'(\w+)'", lambda found: f"'{names.get(found[1], found[1])}'", one_line(error))
+        raise UserError(f"the engine cannot simulate this scene: {text.removeprefix('Error: ')}") from None
 
 
 def _add_table(spec: MjSpec, table: Table) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dexsim.errors import UserError, one_line
+from real2sim.logs.readers.recording import listed, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,9 +41,9 @@ def named(table: pa.Table, name: str, path: Path) -> pa.ChunkedArray:
     """One of a table's columns; raises UserError where there is none of that name, or more than one."""
     count = table.column_names.count(name)
     if count == 0:
-        raise UserError(f"{path.name}: has no column {name!r}; it has: {', '.join(table.column_names) or 'none'}")
+        raise UserError(f"{path.name}: has no column {shown(name)}; it has: {listed(table.column_names)}")
     if count > 1:
-        raise UserError(f"{path.name}: column {name!r} is there twice")
+        raise UserError(f"{path.name}: column {shown(name)} is there twice")
     return table[name]
 
 
@@ -51,13 +52,12 @@ def numbers(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
     import pyarrow as pa
 
     is_number = (pa.types.is_floating, pa.types.is_integer, pa.types.is_null, pa.types.is_decimal)
-    with reading(path, f"column {name!r} cannot be read as numbers"):
+    with reading(path, f"column {shown(name)} cannot be read as numbers"):
         if pa.types.is_dictionary(column.type):
             column = pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks], column.type.value_type)
         if not any(test(column.type) for test in is_number):
-            raise UserError(
-                f"{path.name}: column {name!r} holds values of type {column.type}: must be numbers{_first_text(column)}"
-            )
+            holds = f"{path.name}: column {shown(name)} holds values of type {str(column.type)[:80]}"
+            raise UserError(f"{holds}: must be numbers{_first_text(column)}")
         if pa.types.is_decimal(column.type) or pa.types.is_null(column.type):
             column = column.cast(pa.float64())
         return column.to_numpy(zero_copy_only=False).astype(np.float64)

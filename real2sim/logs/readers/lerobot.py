@@ -20,7 +20,7 @@ from dexsim.robots import RobotSpec
 from dexsim.robots.spec import SIDES
 from real2sim.logs.readers.arrow import named, numbers, parquet_table, reading
 from real2sim.logs.readers.meanings import Slice, find_unit, order_of, slice_of
-from real2sim.logs.readers.recording import TIME, Recording, is_file, parse_json
+from real2sim.logs.readers.recording import TIME, Recording, is_file, parse_json, shown
 from real2sim.logs.readers.times import seconds
 
 if TYPE_CHECKING:
@@ -116,9 +116,9 @@ def _check_kind(folder: Path, info: Mapping[str, Any], episode: int) -> None:
     """Refuses datasets of another kind, and numbers that are none."""
     version, kind = str(info.get("codebase_version")), str(info.get("robot_type"))
     if not re.fullmatch(r"v[23](\.\d+)*", version):
-        raise UserError(f"{folder.name}: codebase_version = {version!r}: must be v2.x or v3.x")
+        raise UserError(f"{folder.name}: codebase_version = {shown(version)}: must be v2.x or v3.x")
     if not kind.startswith("GR1") or "inspire" in kind.lower():
-        raise UserError(f"{folder.name}: robot_type = {kind!r}: must be a GR1 with Fourier hands")
+        raise UserError(f"{folder.name}: robot_type = {shown(kind)}: must be a GR1 with Fourier hands")
     total = _whole(folder, info, "total_episodes", None)
     if not 0 <= episode < total:
         raise UserError(f"{folder.name}: episode = {episode}: must be between 0 and {total - 1}")
@@ -130,7 +130,7 @@ def _whole(folder: Path, info: Mapping[str, Any], key: str, default: int | None)
     if key not in info and default is None:
         raise UserError(f"{folder.name}: meta/info.json has no {key}")
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UserError(f"{folder.name}: {key} = {value!r}: must be a whole number of at least 1")
+        raise UserError(f"{folder.name}: {key} = {shown(value)}: must be a whole number of at least 1")
     return value
 
 
@@ -140,7 +140,7 @@ def _check_rate(folder: Path, info: Mapping[str, Any], time: np.ndarray) -> None
         return
     fps = info["fps"]
     if isinstance(fps, bool) or not isinstance(fps, (int, float)) or not 0 < fps <= FASTEST:
-        raise UserError(f"{folder.name}: fps = {fps!r}: must be a number above 0, up to {FASTEST}")
+        raise UserError(f"{folder.name}: fps = {shown(fps)}: must be a number above 0, up to {FASTEST}")
     step = float(np.median(np.diff(time))) if len(time) > 1 else 1 / fps
     if 0 < step < np.inf and abs(step * fps - 1) > RATE_ERROR:
         raise UserError(
@@ -161,9 +161,9 @@ def _episode(folder: Path, info: Mapping[str, Any], episode: int) -> tuple[Path,
         templates = [info.get("data_path", V2_PATH), V2_PATH]
         path = _existing(folder, templates, places, episode)
         return path, parquet_table(path)
-    row = _v3_row(folder, episode)
-    path = _existing(folder, [info.get("data_path", V3_PATH)], row, episode)
-    return path, _v3_rows(path, parquet_table(path), row)
+    places, length = _v3_place(folder, episode)
+    path = _existing(folder, [info.get("data_path", V3_PATH)], places, episode)
+    return path, _v3_rows(path, parquet_table(path), episode, length)
 
 
 def _existing(folder: Path, templates: list[Any], places: Mapping[str, int], episode: int) -> Path:
@@ -178,17 +178,17 @@ def _existing(folder: Path, templates: list[Any], places: Mapping[str, int], epi
 def _fill(folder: Path, template: object, places: Mapping[str, int]) -> str:
     """A template's path; only whole numbers are put in, whatever else Python's own formatting could reach."""
     if not isinstance(template, str):
-        raise UserError(f"{folder.name}: data_path = {template!r}: must be the name of a file with fields in braces")
+        raise UserError(f"{folder.name}: data_path = {shown(template)}: must be a file's name with fields in braces")
     unknown = [name for name, _ in _FIELD.findall(template) if name not in places]
     filled = _FIELD.sub(lambda match: f"{places.get(match[1], 0):0{int(match[2] or 1)}d}", template)
     if unknown or set("{}\0") & set(filled) or ".." in Path(filled).parts or Path(filled).is_absolute():
         allowed = " and ".join(f"{{{name}}}" for name in places)
-        raise UserError(f"{folder.name}: data_path = {template!r}: must be in the dataset, with {allowed}")
+        raise UserError(f"{folder.name}: data_path = {shown(template)}: must be in the dataset, with {allowed}")
     return filled
 
 
-def _v3_row(folder: Path, episode: int) -> dict[str, int]:
-    """Where an episode is: `chunk_index`, `file_index`, `episode_index`, and `length`, -1 where that is not said."""
+def _v3_place(folder: Path, episode: int) -> tuple[dict[str, int], int]:
+    """In which file an episode is, and how many rows it has there, -1 where that is not said."""
     files = sorted((folder / "meta" / "episodes").glob("*/*.parquet"))
     if not files:
         raise UserError(f"{folder.name}: has no meta/episodes/chunk-000/file-000.parquet, as v3.0 has it")
@@ -196,11 +196,10 @@ def _v3_row(folder: Path, episode: int) -> dict[str, int]:
         table = parquet_table(path)
         found = np.flatnonzero(numbers(named(table, "episode_index", path), "episode_index", path) == episode)
         if len(found):
-            row = {"episode_index": episode}
-            for key, column in (("chunk_index", "data/chunk_index"), ("file_index", "data/file_index")):
-                row[key] = _at(table, column, int(found[0]), path)
-            row["length"] = _at(table, "length", int(found[0]), path) if "length" in table.column_names else -1
-            return row
+            row, keys = int(found[0]), ("chunk_index", "file_index")
+            places = {key: _at(table, f"data/{key}", row, path) for key in keys}
+            length = _at(table, "length", row, path) if "length" in table.column_names else -1
+            return {**places, "episode_index": episode}, length
     raise UserError(f"{folder.name}: episode = {episode}: meta/episodes has no such episode")
 
 
@@ -211,9 +210,8 @@ def _at(table: pa.Table, column: str, row: int, path: Path) -> int:
     return int(value)
 
 
-def _v3_rows(path: Path, table: pa.Table, row: Mapping[str, int]) -> pa.Table:
+def _v3_rows(path: Path, table: pa.Table, episode: int, length: int) -> pa.Table:
     """The rows of a file that are of one episode."""
-    episode, length = row["episode_index"], row["length"]
     rows = np.flatnonzero(numbers(named(table, "episode_index", path), "episode_index", path) == episode)
     if len(rows) == 0 or length not in (-1, len(rows)):
         raise UserError(f"{path.name}: episode = {episode}: has {len(rows)} rows there, meta/episodes says {length}")

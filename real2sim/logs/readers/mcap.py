@@ -17,12 +17,11 @@ import numpy as np
 
 from dexsim.errors import UserError, one_line
 from dexsim.robots.messages import COMMAND_TOPIC, ENCODING, ROBOT_RECORD, STATE_TOPIC, JointMessage, decode
-from real2sim.logs.readers.recording import KINDS, TIME, Recording
+from real2sim.logs.readers.recording import KINDS, TIME, Recording, listed, shown
 
 _log = logging.getLogger(__name__)
 
 Message = tuple[int, JointMessage]
-MOST_TOPICS = 12  # that are named in a message
 
 
 def read_mcap(path: Path) -> Recording:
@@ -63,7 +62,7 @@ def _messages(path: Path) -> tuple[dict[str, list[Message]], dict[str, str]]:
         for _, channel, message in reader.iter_messages(messages):
             encoding = channel.message_encoding
             if encoding not in (ENCODING, ""):
-                raise UserError(f"messages on {channel.topic} are encoded as {encoding!r}: must be {ENCODING!r}")
+                raise UserError(f"messages on {channel.topic} are encoded as {shown(encoding)}: must be {ENCODING!r}")
             messages[channel.topic].append((message.log_time, decode(message.data)))
     return messages, metadata
 
@@ -87,8 +86,7 @@ def _some(messages: dict[str, list[Message]], topic: str, path: Path) -> list[Me
         return messages[topic]
     with _reading(path), path.open("rb") as file:
         count = Counter(channel.topic for _, channel, _ in make_reader(file).iter_messages())
-    topics = [name[:80] for name, _ in count.most_common(MOST_TOPICS)] + ["..."] * (len(count) > MOST_TOPICS)
-    raise UserError(f"{path.name}: no messages on {topic}; it has: {', '.join(topics) or 'none'}")
+    raise UserError(f"{path.name}: no messages on {topic}; it has: {listed(name for name, _ in count.most_common())}")
 
 
 def _commands(messages: Sequence[Message], path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -139,4 +137,4 @@ def _times(messages: Sequence[Message]) -> np.ndarray[Any, np.dtype[np.uint64]]:
 def _check_twice(message: JointMessage, topic: str, path: Path) -> None:
     twice = [name for name, count in Counter(message.names).items() if count > 1]
     if twice:
-        raise UserError(f"{path.name}: joint {twice[0]!r} is twice in the messages on {topic}")
+        raise UserError(f"{path.name}: joint {shown(twice[0])} is twice in the messages on {topic}")

@@ -20,6 +20,7 @@ import numpy as np
 
 from dexsim.errors import UserError, unknown
 from dexsim.robots import RobotSpec
+from real2sim.logs.readers.recording import shown
 from real2sim.logs.readers.units import ANGLES
 
 # Words that say no more than that there is a value, or which part of the robot it belongs to.
@@ -73,7 +74,7 @@ class Slice:
             return
         is_pair = isinstance(given, list) and len(given) == 2 and all(_is_number(each) for each in given)
         if not is_pair or not given[0] < given[1]:
-            raise UserError(f"{path.name}: range = {given!r} of {self}: must be [low, high], or null")
+            raise UserError(f"{path.name}: range = {shown(given)} of {self}: must be [low, high], or null")
         own = values[:, self.start : self.end]
         beyond = np.argwhere((own < given[0] - 1e-3) | (own > given[1] + 1e-3))
         if len(beyond):
@@ -102,10 +103,10 @@ def slice_of(folder: Path, modality: Mapping[str, Any], key: str, part: str, col
     for end in ("start", "end"):
         value = declared.get(end)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise UserError(f"{name}: {key}.{part}.{end} = {value!r}: must be a whole number of at least 0")
+            raise UserError(f"{name}: {key}.{part}.{end} = {shown(value)}: must be a whole number of at least 0")
     column = declared.get("original_key") or column
     if not isinstance(column, str):
-        raise UserError(f"{name}: {key}.{part}.original_key = {column!r}: must be the name of a column")
+        raise UserError(f"{name}: {key}.{part}.original_key = {shown(column)}: must be the name of a column")
     where = Slice(column, declared["start"], declared["end"], declared)
     if where.end - where.start != width:
         raise UserError(f"{name}: {key}.{part} is {where}: must be {width} joints")
@@ -138,7 +139,7 @@ def order_of(
         orders[kind] = [_joint(folder, name, where, joints, robot) for name in names] if is_named else list(joints)
         twice = [name for name, count in Counter(orders[kind]).items() if count > 1]
         if twice:
-            raise UserError(f"{folder.name}: names of {where}: {twice[0]!r} is there twice")
+            raise UserError(f"{folder.name}: names of {where}: {shown(twice[0])} is there twice")
     first, other = orders.values()
     counted = [each for each in numbers.values() if each is not None]
     if first != other or (len(counted) > 1 and counted[0] != counted[1]):
@@ -156,7 +157,7 @@ def find_unit(folder: Path, info: Mapping[str, Any], slices: Sequence[Slice]) ->
             for unit in given if isinstance(given, list) else [given]:
                 plain = "rad" if unit is None else ANGLES.get(str(unit).strip().lower())
                 if plain is None:
-                    raise UserError(f"{folder.name}: the unit of {where} is {unit!r}: must be rad or deg")
+                    raise UserError(f"{folder.name}: the unit of {where} is {shown(unit)}: must be rad or deg")
                 found |= {plain} if unit is not None else set()
             if given is not None:
                 break  # what is nearer to the values counts
@@ -183,12 +184,12 @@ def _check_meaning(declared: Mapping[str, Any], where: str) -> None:
             raise _no_targets(where, key, form)
     rotation = declared.get("rotation_type")
     if rotation is not None:
-        raise UserError(f"{where}: rotation_type = {rotation!r}: must be null, the values angles of joints")
+        raise UserError(f"{where}: rotation_type = {shown(rotation)}: must be null, the values angles of joints")
 
 
 def _no_targets(where: str, key: str, value: object) -> UserError:
     return UserError(
-        f"{where}: {key} = {value!r}: must be absolute angles of joints; convert actions to the targets that were sent"
+        f"{where}: {key} = {shown(value)}: must be absolute angles of joints; convert actions to targets as sent"
     )
 
 
@@ -224,14 +225,15 @@ def _words(name: str) -> list[str]:
     return [_SIDES.get(word.lower(), word.lower()) for word in words]
 
 
-def _numbers(names: Sequence[str], part: str) -> list[int] | None:
+def _numbers(names: Sequence[str], part: str) -> list[str] | None:
     """The numbers of names such as `motor_3`, which say nothing else; None where one says more."""
     found = []
     for name in names:
-        *words, last = _words(name) or [""]
-        if not last.isdigit() or not set(words) <= {*_VALUE, *part.split("_")}:
+        words = _words(name)
+        count = [word for word in words if word.isdigit()]
+        if len(count) != 1 or not set(words) - set(count) <= {*_VALUE, *part.split("_")}:
             return None
-        found.append(int(last))
+        found.append(count[0].lstrip("0"))
     return found
 
 
@@ -242,6 +244,6 @@ def _joint(folder: Path, name: str, where: Slice, joints: Sequence[str], robot: 
     exact = [joint for joint in joints if own[joint] == words]
     found = exact or [joint for joint in joints if words - _PARTS and words - {"arm", "hand"} <= own[joint]]
     if len(found) != 1:
-        problem = f"{folder.name}: meta/info.json: {name!r} of {where} is not one of the part's joints"
+        problem = f"{folder.name}: meta/info.json: {shown(name)} of {where} is not one of the part's joints"
         raise unknown(problem, name, joints)
     return found[0]

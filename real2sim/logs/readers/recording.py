@@ -7,8 +7,9 @@ in the same way for all of them.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import numpy as np
 
 TIME = "time_s"
 KINDS = ("command", "position", "velocity", "effort")
+# Characters of a value, and names of a list, in a message.
+LONGEST, MOST_LISTED = 120, 16
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,18 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def shown(value: object) -> str:
+    """A value of a file for a message, not longer than a line bears."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names of a file for a message, the first ones of many, each in one line."""
+    first = [shown(name)[1:-1] for name in itertools.islice(names, MOST_LISTED + 1)]
+    return ", ".join([*first[:MOST_LISTED], *(["..."] if len(first) > MOST_LISTED else [])]) or "none"
 
 
 def is_file(path: Path) -> bool:

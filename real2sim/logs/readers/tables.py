@@ -15,7 +15,7 @@ import numpy as np
 
 from dexsim.errors import UserError, one_line
 from real2sim.logs.readers.arrow import numbers, parquet_table, reading
-from real2sim.logs.readers.recording import KINDS, TIME, Recording
+from real2sim.logs.readers.recording import KINDS, TIME, Recording, shown
 from real2sim.logs.readers.times import find_time, seconds
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def read_parquet(path: Path) -> Recording:
 def read_csv(path: Path) -> Recording:
     """Reads a CSV file with the columns of the Parquet format and their names in the first row.
 
-    Separators may be commas, semicolons (then with decimal commas too), tabs or bars, with blanks around them.
+    Separators may be commas, semicolons (then with decimal commas too), tabs, bars or blanks, with blanks around them.
     Comments, empty rows, and a header that stands in a comment are understood; a file may be packed (`.csv.gz`).
 
     Raises:
@@ -64,11 +64,11 @@ def _columns(table: pa.Table, path: Path) -> dict[str, np.ndarray]:
     table = table.select(kept).rename_columns([_spelled(names[i]) for i in kept])
     twice = [name for name, count in Counter(table.column_names).items() if count > 1]
     if twice:
-        raise UserError(f"{path.name}: column {twice[0]!r} is there twice")
+        raise UserError(f"{path.name}: column {shown(twice[0])} is there twice")
     time, columns = find_time(table.column_names, path), {}
     for name in table.column_names:
         is_time = name == time
-        with reading(path, f"column {name!r} cannot be read"):
+        with reading(path, f"column {shown(name)} cannot be read"):
             columns[TIME if is_time else name] = (seconds if is_time else numbers)(table[name], name, path)
     return columns
 
@@ -124,7 +124,9 @@ def _split(text: str, path: Path) -> tuple[list[str], list[str], str]:
             lines.append(line)
     if not lines or "\0" in text:
         raise UserError(f"{path.name}: not a CSV file ({'holds bytes of zero' if lines else 'it has no rows'})")
-    separator = _separator(lines[0])
+    separator = max(SEPARATORS, key=lines[0].count)
+    if separator not in lines[0]:
+        separator, lines, comments = " ", *([" ".join(line.split()) for line in each] for each in (lines, comments))
     header = _fields(lines[0], separator)
     if all(_is_number(name, separator) for name in header if name):
         # As numpy.savetxt writes it.
@@ -137,12 +139,11 @@ def _split(text: str, path: Path) -> tuple[list[str], list[str], str]:
     return header, lines[1:], separator
 
 
-def _separator(line: str) -> str:
-    return max(SEPARATORS, key=line.count)
-
-
 def _fields(line: str, separator: str) -> list[str]:
-    row = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    try:
+        row = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    except csv.Error:  # a name longer than any
+        row = line.split(separator)
     return [name.strip().strip("'\"").strip() for name in row]
 
 
@@ -156,7 +157,7 @@ def _is_number(text: str, separator: str) -> bool:
 
 def _clean(header: list[str], rows: list[str], separator: str, path: Path) -> bytes:
     """The rows that hold something, without blanks around separators; each must have a value for each column."""
-    blank = re.compile(rf"[ \t]*{re.escape(separator)}[ \t]*" if separator != "\t" else r" *\t *")
+    blank = re.compile(rf"[ \t]*{re.escape(separator)}[ \t]*" if separator not in "\t " else rf" *{separator} *")
     empty = re.compile(rf"[\s\"'{re.escape(separator)}]*")
     rows = [blank.sub(separator, row.strip(" ")) for row in rows if not empty.fullmatch(row)]
     # A separator at the end of all rows, but not of the header, is none; nor is one at the end of the header alone.

@@ -36,6 +36,8 @@ _UNIT_OF = {word: unit for unit, words in _UNITS.items() for word in words}
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # "time", "timestamp_ns", "record_time_nsec", "%time", "t [ms]"
 _NAME = re.compile(rf"(?:[a-z]+[ _.])?(?:time|timestamp|stamp|t)(?:[ _.(\[]*({'|'.join(_UNIT_OF)})[)\]]?)?")
+# How far apart rows of a robot's log may be, in a unit that is named.
+SHORTEST_S, LONGEST_S = 1e-5, 0.5
 # Steps that are of one unit only: (least, most, unit). Half a second is the most that a log may have.
 _ONLY = ((5e5, 5e8, "ns"), (1e3, 5e5, "us"))
 
@@ -58,15 +60,24 @@ def seconds(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
     import pyarrow as pa
 
     kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        column = _from_text(column)
+        kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_duration(kind) or pa.types.is_time(kind):
         ticks = column.cast(pa.int32()).cast(pa.int64()) if pa.types.is_time32(kind) else column.cast(pa.int64())
         return _from_first(ticks, PER_SECOND[kind.unit])
     values, unit = numbers(column, name, path), _unit_by_name(name) or "s"
+    step = _step(values)
+    if unit != "s" and not SHORTEST_S <= step / PER_SECOND[unit] <= LONGEST_S and len(values) > 1:
+        raise UserError(
+            f"{path.name}: column {name!r} has steps of {step:g} {unit}: rows of a log are {SHORTEST_S:g} to "
+            f"{LONGEST_S:g} s apart; is it in {unit}?"
+        )
     if unit == "s":
-        unit = _unit_by_steps(values)
+        unit = next((only for least, most, only in _ONLY if least <= step <= most), "s")
         if unit == "s":
             return values
-        _log.warning("%s: %s has steps of %.6g: taken for %s", path.name, name, _step(values), unit)
+        _log.warning("%s: %s has steps of %.6g: taken for %s", path.name, name, step, unit)
     return _from_first(column, PER_SECOND[unit])
 
 
@@ -81,9 +92,14 @@ def _unit_by_name(name: str) -> str | None:
     return None if match is None else _UNIT_OF.get(match.group(1), "s")
 
 
-def _unit_by_steps(values: np.ndarray) -> str:
-    step = _step(values)
-    return next((unit for least, most, unit in _ONLY if least <= step <= most), "s")
+def _from_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts as points in time, where all of them are; as they are where one is not."""
+    import pyarrow as pa
+
+    try:
+        return column.cast(pa.timestamp("ns"))
+    except (pa.ArrowException, ValueError):
+        return column
 
 
 def _step(values: np.ndarray) -> float:
