@@ -173,8 +173,8 @@ def read_all(verb: str, overrides: Sequence[str], sweep: bool = False) -> list[s
     the verb, for which a key that it does not know is an error.
     """
     sections = _open_sections(verb)
-    read_ones = [read(override, sweep) for override in overrides]
-    return [f"++{text}" if _is_open(text, sections) else text for text in read_ones]
+    texts = [read(override, sweep) for override in overrides]
+    return [f"++{text}" if _is_open(text, sections) else text for text in texts]
 
 
 def _is_open(override: str, sections: set[str]) -> bool:
