@@ -62,8 +62,10 @@ def load(loader: ConfigLoaderImpl, config_name: str, overrides: Sequence[str], s
     Raises:
         UserError: For what `compose` refuses, but Hydra's own settings.
     """
+    from hydra.core.utils import JobRuntime
     from hydra.types import RunMode
 
+    JobRuntime.instance().set("name", config_name)
     mode = RunMode.MULTIRUN if sweep else RunMode.RUN
     try:
         return loader.load_configuration(config_name, list(overrides), mode, from_shell=False)
@@ -171,8 +173,8 @@ def read_all(verb: str, overrides: Sequence[str], sweep: bool = False) -> list[s
     the verb, for which a key that it does not know is an error.
     """
     sections = _open_sections(verb)
-    read_ones = [read(override, sweep) for override in overrides]
-    return [f"++{text}" if _is_open(text, sections) else text for text in read_ones]
+    texts = [read(override, sweep) for override in overrides]
+    return [f"++{text}" if _is_open(text, sections) else text for text in texts]
 
 
 def _is_open(override: str, sections: set[str]) -> bool:

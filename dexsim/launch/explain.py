@@ -42,13 +42,18 @@ def explain(error: Exception, overrides: Sequence[str], loader: ConfigLoader) ->
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return _missing_option(group, option, error.options or known(loader, group))
+    if isinstance(error, KeyError):  # of `hydra.job.env_copy`
+        return UserError(f"there is no environment variable {error}")
     if isinstance(error, ValueError):  # an option that is not even a string
         for override in overrides:
             group, option = key_of(override), value_of(override)
             allowed = known(loader, group)
             if allowed and option not in allowed:
                 return unknown(f"no {group!r} named {option!r}", option, allowed)
-    return _reworded(one_line(error), overrides)
+    message = one_line(error)
+    if message.startswith("Error merging override"):  # which does not say why
+        message = f"{message}: {one_line(cause)}"
+    return _reworded(message, overrides)
 
 
 def _unknown_key(error: Any, overrides: Sequence[str]) -> UserError:

@@ -79,8 +79,6 @@ def read(override: str, sweep: bool = False) -> str:
         raise UserError(f"cannot read {override!r}: {key!r} is no key, which has letters, digits and any of . _ - / @")
     if not value:
         raise UserError(f"{override} has no value: {key}=null is none, {shlex.quote(assign(key, ''))} an empty text")
-    if key.startswith("~"):
-        return override
     text = f"{key}={','.join(_element(part, key_of(override) in _TEXT) for part in _split(value))}"
     problem = _problem(text)
     if problem is not None:
@@ -171,7 +169,10 @@ def _problem(override: str) -> str | None:
             return "its quotes do not end where the value does"
         if value[:1] in ("[", "{") and _closing(value) is None:
             return f"a {value[0]} is not closed"
-        return "a ${ is not closed" if value.count("${") > value.count("}") else one_line(error)
+        if value.count("${") > value.count("}"):
+            return "a ${ is not closed"
+        reason = one_line(error)
+        return "its value is none" if re.search("expecting|no viable|NoViable", reason) else reason  # of the grammar
     return None
 
 

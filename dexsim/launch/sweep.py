@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hydra.plugins.sweeper import Sweeper
 
 # Each job has a run folder of ours; Hydra's would stand beside it.
-_OURS = r"hydra\.(run|sweep|output_subdir|mode|job\.chdir)\b"
+_OURS = r"hydra\.(run|sweep|output_subdir|job\.chdir)\b"
 _THEIRS = r"hydra([./](launcher|sweeper|callbacks)|/(job|hydra)_logging|\.(verbose|searchpath|job\.env_(set|copy)))\b"
 _EFFECTIVE = (
     "hydra/launcher, hydra/sweeper, hydra/callbacks and their keys, hydra/job_logging, hydra/hydra_logging, "
@@ -129,7 +129,7 @@ def _run(verb: str, overrides: Sequence[str], jobs: list[list[str]] | None, load
         print(f"error: {type(error).__name__}: {one_line(error)}", file=sys.stderr)
         broken = True
     finally:
-        ended = _finish(folder.path, stopped) if folder.path.exists() else []
+        ended = _finish(folder.path, stopped, jobs or []) if folder.path.exists() else []
     failed = [job for job in ended if job.error]
     return 1 if broken or not all(job.mistake for job in failed) else 2 if failed else 0
 
@@ -237,9 +237,17 @@ def _stop_ray() -> None:
         ray.shutdown()
 
 
-def _finish(folder: Path, stopped: str) -> list[Job]:
-    """Writes and prints what became of the jobs, and returns them; `stopped` is the status of those still running."""
-    jobs = read_jobs(folder)
+def _finish(folder: Path, stopped: str, known: Sequence[Sequence[str]]) -> list[Job]:
+    """Writes and prints what became of the jobs, and returns them.
+
+    Args:
+        folder: Of the sweep.
+        stopped: The status of jobs that are still running.
+        known: The overrides of each job, as far as they were known beforehand; some may not have started.
+    """
+    found = {job.number: job for job in read_jobs(folder)}
+    found |= {i: Job(i, overrides, "not started") for i, overrides in enumerate(known) if i not in found}
+    jobs = [found[number] for number in sorted(found)]
     for job in jobs:
         if job.status == "running":
             job.status, job.error = stopped, f"its process was {stopped}"

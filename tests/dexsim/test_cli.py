@@ -202,6 +202,7 @@ def test_an_interrupted_sweep_exits_130_and_says_what_ran(capsys: pytest.Capture
     (folder,) = Path("runs/sweep/toy").iterdir()
     assert capsys.readouterr().out.splitlines()[-1] == str(folder)
     assert "1,interrupted,0," in (folder / "sweep.csv").read_text()
+    assert "2,not started,2," in (folder / "sweep.csv").read_text()
     assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
 
 

@@ -229,14 +229,14 @@ def test_a_launcher_without_its_plugin_names_the_extra(sweep: Sweep, tmp_path: P
 def test_trainings_are_the_same_under_every_launcher(tmp_path: Path):
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks/__init__.py").touch()  # hides nothing of ours, in no process
-    given = ["rl=cpu", "num_envs=4", "frames=128", "wandb=disabled", "backend.threads=1", "seed=0,1"]
+    given = ["rl=cpu", "num_envs=4", "frames=128", "wandb=disabled", "backend.threads=1"]
     results = {}
     for launcher in LAUNCHERS:
         where = [f"hydra/launcher={launcher}", f"runs_dir={launcher}"]
         command = [sys.executable, "-m", "dexsim", "train", "-m", "task=box_lift,grasp_and_reach", *where, *given]
         subprocess.run(command, cwd=tmp_path, env=toy.environment(), check=True, capture_output=True)
         rows = table(tmp_path / launcher)
-        assert [row["status"] for row in rows] == ["complete"] * 4
+        assert [row["status"] for row in rows] == ["complete"] * 2
         results[launcher] = [(without_times(row), curve(tmp_path / row["folder"])) for row in rows]
     assert all(results[launcher] == results["basic"] for launcher in LAUNCHERS)
 
