@@ -12,7 +12,7 @@ from torch import Tensor
 from dexsim.errors import require
 from dexsim.scene import Scene
 
-BACKENDS = ("mujoco",)
+BACKENDS = ("mujoco", "physx")
 
 
 # Shortest and longest physics step, s.
@@ -25,7 +25,7 @@ class BackendSettings:
 
     Attributes:
         name: one of `BACKENDS`.
-        threads: simulation threads, 0 for one a core. Results do not depend on it.
+        threads: simulation threads (physx: processes), 0 for one a core. Results do not depend on it.
         timestep: physics step in s.
     """
 

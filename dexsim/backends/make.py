@@ -21,8 +21,17 @@ def _make_mujoco(scene: Scene, num_envs: int, settings: BackendSettings) -> Back
     return MujocoBackend(scene, num_envs, settings.threads)
 
 
+def _make_physx(scene: Scene, num_envs: int, settings: BackendSettings) -> Backend:
+    from dexsim.backends.physx.backend import PhysxBackend
+
+    return PhysxBackend(scene, num_envs, settings.threads)
+
+
 # Name of a simulator, one of `base.BACKENDS` -> what makes it; each imports its engine only then.
-_MAKERS: dict[str, Callable[[Scene, int, BackendSettings], Backend]] = {"mujoco": _make_mujoco}
+_MAKERS: dict[str, Callable[[Scene, int, BackendSettings], Backend]] = {
+    "mujoco": _make_mujoco,
+    "physx": _make_physx,
+}
 
 
 def device_of(settings: BackendSettings) -> torch.device:
@@ -31,4 +40,4 @@ def device_of(settings: BackendSettings) -> torch.device:
 
 
 # Name of a simulator -> where its tensors are.
-_DEVICES = {"mujoco": torch.device("cpu")}
+_DEVICES = {"mujoco": torch.device("cpu"), "physx": torch.device("cpu")}

@@ -160,16 +160,3 @@ def geom_size(shape: str, size: np.ndarray) -> np.ndarray:
     if shape == "cylinder":
         return np.stack([half[..., 0], half[..., 2], np.zeros_like(half[..., 0])], axis=-1)
     return np.stack([half[..., 0], np.zeros_like(half[..., 0]), np.zeros_like(half[..., 0])], axis=-1)
-
-
-def principal_inertia(shape: str, mass: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Moments of inertia (..., 3) in kg m^2 of an even body of mass (...,) and full extents (..., 3)."""
-    x2, y2, z2 = (size[..., i] ** 2 for i in range(3))
-    if shape == "box":
-        moments = np.stack([y2 + z2, x2 + z2, x2 + y2], axis=-1) / 12
-    elif shape == "cylinder":
-        side = x2 / 16 + z2 / 12
-        moments = np.stack([side, side, x2 / 8], axis=-1)
-    else:
-        moments = np.stack([x2, x2, x2], axis=-1) / 10
-    return mass[..., None] * moments

@@ -7,12 +7,12 @@ that a simulation's choice has no use for are shrunk to a point inside of it, wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dexsim.backends.mujoco.model import POINT, TINY, geom_shapes, geom_size, mesh_name, principal_inertia
+from dexsim.backends.masses import MassProperties, mass_properties, principal_moments
+from dexsim.backends.mujoco.model import POINT, TINY, geom_shapes, geom_size, mesh_name
 from dexsim.scene import ObjectSpec
 
 if TYPE_CHECKING:
@@ -20,23 +20,6 @@ if TYPE_CHECKING:
     from mujoco.batch import Batch
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0)
-
-
-@dataclass(frozen=True)
-class MassProperties:
-    """How the mass of an object lies in its body.
-
-    Attributes:
-        moments: (3,) principal moments of inertia per kg, m^2; zero for a primitive, whose size is free.
-        centre: (3,) centre of mass, m.
-        axes: (4,) principal axes.
-        inside: (3,) a point well inside of it, m.
-    """
-
-    moments: tuple[float, ...] = (0.0, 0.0, 0.0)
-    centre: tuple[float, ...] = (0.0, 0.0, 0.0)
-    axes: tuple[float, ...] = IDENTITY
-    inside: tuple[float, ...] = (0.0, 0.0, 0.0)
 
 
 class _Choices:
@@ -58,7 +41,7 @@ class _Choices:
         self.moments = np.array([each.moments for each in masses])
         self.body = {
             "body_ipos": np.array([each.centre for each in masses]),
-            "body_iquat": np.array([each.axes for each in masses]),
+            "body_iquat": np.array([_quat(each.axes) for each in masses]),
         }
         size = (len(choices), len(shapes))
         self.geoms = {
@@ -142,7 +125,7 @@ class ObjectGeoms:
         for shape, column in choices.primitives.items():
             used = choices.column[row] == column
             values[used, column] = geom_size(shape, size[used])
-            inertia[used] = principal_inertia(shape, mass[used], size[used])
+            inertia[used] = principal_moments(shape, mass[used], size[used])
         self._mass[ids, body], self._inertia[ids, body] = mass, inertia
         for name, field in self._geom_fields.items():
             field[ids[:, None], geoms] = values if name == "geom_size" else choices.geoms[name][row]
@@ -150,21 +133,10 @@ class ObjectGeoms:
             field[ids, body] = choices.body[name][row]
 
 
-def mass_properties(spec: ObjectSpec) -> MassProperties:
-    """Those of an object's convex parts, of one density."""
+def _quat(rotation: np.ndarray) -> np.ndarray:
+    """Quaternion of a rotation matrix, as MuJoCo rounds it."""
     import mujoco
-    import trimesh
 
-    hulls = [trimesh.Trimesh(vertices=part).convex_hull for part in spec.parts]
-    volume = np.array([hull.volume for hull in hulls])
-    centres = np.array([hull.center_mass for hull in hulls])
-    centre = volume @ centres / volume.sum()
-    tensor = np.zeros((3, 3))
-    for hull, size, place in zip(hulls, volume, centres - centre, strict=True):
-        tensor += hull.moment_inertia + size * (place @ place * np.eye(3) - np.outer(place, place))
-    moments, axes = np.linalg.eigh(tensor / volume.sum())
-    axes[:, 2] *= np.sign(np.linalg.det(axes))
-    turn = np.zeros(4)
-    mujoco.mju_mat2Quat(turn, axes.ravel())
-    inside = centres[volume.argmax()]  # the common centre may lie between the parts
-    return MassProperties(tuple(moments), tuple(centre), tuple(turn), tuple(inside))
+    quat = np.zeros(4)
+    mujoco.mju_mat2Quat(quat, rotation.ravel())
+    return quat

@@ -10,7 +10,7 @@ from dexsim.backends import BackendSettings
 from dexsim.backends.base import BACKENDS
 from tests.dexsim.backends.scenes import TIMESTEP
 
-MODULES = {"mujoco": "mujoco", "warp": "mujoco_warp", "isaacgym": "isaacgym"}
+MODULES = {"mujoco": "mujoco", "physx": "sapien", "warp": "mujoco_warp", "isaacgym": "isaacgym"}
 
 
 @pytest.fixture(params=BACKENDS)
