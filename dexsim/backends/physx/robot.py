@@ -48,13 +48,14 @@ class Articulated:
     lifts: list[Lift]
 
 
-def add_robot(scene: Any, robot: RobotSpec, friction: dict[str, float]) -> Articulated:
+def add_robot(scene: Any, robot: RobotSpec, friction: dict[str, float], collisions: bool = True) -> Articulated:
     """Add a robot to a scene, its base welded to the world at the origin.
 
     Args:
         scene: the engine's.
         robot: the robot, with the constants that it has in this scene.
         friction: coefficients of "hand" and of "robot", the rest of it.
+        collisions: False where nothing is there to touch.
     """
     physx = sapien().physx
     described = {link.name: link for link in robot.links}
@@ -67,10 +68,10 @@ def add_robot(scene: Any, robot: RobotSpec, friction: dict[str, float]) -> Artic
     def add(link: Link, joint: Joint | None) -> None:
         body = physx.PhysxArticulationLinkComponent(None if joint is None else links[joint.parent])
         _set_mass(body, link)
-        for primitive in link.primitives:
+        for primitive in link.primitives if collisions else ():
             chosen = material["hand" if primitive.region == "hand" else "robot"]
-            groups = [*collision_bits(primitive.region, primitive.side), NEIGHBOUR_BIT.get(ignoring.get(link.name, ""), 0)]
-            _attach(body, primitive, link, chosen, [*groups, 1])
+            neighbour = NEIGHBOUR_BIT.get(ignoring.get(link.name, ""), 0)
+            _attach(body, primitive, link, chosen, [*collision_bits(primitive.region, primitive.side), neighbour, 1])
         _set_joint(body.joint, joint, robot)
         settle(body)
         body.name = link.name
@@ -81,7 +82,7 @@ def add_robot(scene: Any, robot: RobotSpec, friction: dict[str, float]) -> Artic
 
     add(robot.link(robot.root), None)
     for joint in robot.joints:
-        massless = Link(joint.child, 0.0, (0.0, 0.0, 0.0), (0.0,) * 6)
+        massless = Link(joint.child, 0.0, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
         link = described.get(joint.child, massless)
         if link.mass > 0 or joint.child in parents:  # the others are frames of the vendor's URDF
             add(link, joint)

@@ -80,7 +80,8 @@ class Simulation:
         )
         self._scene = make_scene(self._timestep)
         self._system = self._scene.physx_system
-        self._made = add_robot(self._scene, self.robot, {name: own[name] for name in ("hand", "robot")})
+        own_robot = {name: own[name] for name in ("hand", "robot")}
+        self._made = add_robot(self._scene, self.robot, own_robot, described.collisions)
         self._objects: list[Any] = []
         if described.collisions:
             add_table(self._scene, described.table, own["table"])

@@ -13,7 +13,7 @@ from dexsim.backends.make import make_backend
 from dexsim.errors import UserError
 from dexsim.robots import RobotSpec, constants, with_constants
 from dexsim.scene import Scene
-from tests.dexsim.backends.scenes import IN_THE_AIR, ROBOT, at, build, drive, fields
+from tests.dexsim.backends.scenes import IN_THE_AIR, ROBOT, TIMESTEP, at, build, drive, fields
 
 
 def other_constants(robot: RobotSpec, seed: int = 0) -> dict[str, np.ndarray]:
@@ -93,7 +93,7 @@ def test_drives_move_alike_at_long_and_short_physics_steps(engine: BackendSettin
                 backend.step(round(0.02 / timestep))
                 rows.append(backend.state.joint_position[0, ROBOT.command_index].numpy().copy())
         moved.append(np.array(rows))
-    assert np.ptp(moved[0], axis=0).min() > 0.005
+    assert np.ptp(moved[0], axis=0).min() > 0.004
     # 0.6 mrad without `friction_law`, some mrad with short delays left to the engine.
     error = np.sqrt(((moved[0] - moved[1]) ** 2).mean(axis=0))
     assert error.max() < 2e-4
@@ -180,6 +180,8 @@ def test_a_reset_forgets_targets_that_are_still_on_their_way(engine: BackendSett
     assert torch.equal(*seen)
 
 
-def test_delays_need_a_scene_that_has_them(engine: BackendSettings) -> None:
+def test_delays_need_a_scene_that_has_them() -> None:
+    """MuJoCo's drives are compiled with them or without; another engine may add them later."""
+    engine = BackendSettings(name="mujoco", threads=1, timestep=TIMESTEP)
     with pytest.raises(UserError, match="joint_lag > 0 needs a scene whose robot has a delay or a lag"):
         build(engine, 1).set_parameters(torch.tensor([0]), {"joint_lag": torch.full((1, 26), 0.02)})
