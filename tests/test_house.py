@@ -23,6 +23,7 @@ TASKS = tuple(f"tasks.{name}" for name in TASK_FILES)
 # Whose package is imported where: a simulator's engine, and the learner's.
 ENGINES = {
     "mujoco": ("dexsim.backends.mujoco", "dexsim.drawing", "tasks.recording", "tasks.verbs.bench", "real2sim"),
+    "sapien": ("dexsim.backends.physx",),
     "rl_games": ("dexsim.rl",),
     "mink": ("tasks.recording",),
 }
@@ -56,7 +57,7 @@ RULES: dict[str, tuple[str, ...]] = {
 EXCEPT = {"real2sim": ("dexsim.env", "dexsim.rl", "dexsim.vector", "dexsim.drawing")}
 # Where arrays become tensors and the other way round.
 NUMPY_BORDER = (
-    "dexsim/backends/mujoco", "dexsim/drawing", "dexsim/report", "tasks/recording",
+    "dexsim/backends/mujoco", "dexsim/backends/physx", "dexsim/drawing", "dexsim/report", "tasks/recording",
     "dexsim/vector.py",  # gymnasium's arrays
     "dexsim/control/exported.py", "dexsim/rl/export.py",  # onnxruntime's
     "tasks/banks.py", "dexsim/rl/checkpoint.py", "tasks/objects",  # files

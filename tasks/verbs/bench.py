@@ -51,6 +51,8 @@ class BenchSettings(EnvSettings):
     seed: int
 
     def __post_init__(self) -> None:
+        engine = self.backend.get("name")
+        require(engine == "mujoco", "backend.name", engine, "mujoco, whose bare batch it is compared with")
         require(self.num_envs >= 1, "num_envs", self.num_envs, "at least 1")
         require(self.steps >= 1, "steps", self.steps, "at least 1")
         require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
