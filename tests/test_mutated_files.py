@@ -111,7 +111,7 @@ def _jobs(folder: Path) -> None:
     job.Job(0, ["seed=0"], "complete", "success", str(folder), None).write(folder)
 
 
-def _checkpoint(folder: Path) -> None:
+def write_checkpoint(folder: Path) -> None:
     """A checkpoint of a policy that never learned, with the tables of a real environment."""
     names = ("task", "robot", "backend", "randomization", "control")
     task = {"name": "box_lift", **dexsim.settings.shipped("task", "box_lift")}
@@ -214,7 +214,7 @@ READERS: dict[str, Reader] = {
         ],
     ),
     "jobs of a sweep": Reader(_jobs, {"jobs/0.json": JSON}, job.read_jobs),
-    "checkpoint, evaluated": Reader(_checkpoint, {"last.pt": TORCH}, _evaluated, tries=40),
+    "checkpoint, evaluated": Reader(write_checkpoint, {"last.pt": TORCH}, _evaluated, tries=40),
     "log in Parquet": Reader(_log(".parquet"), {"log.parquet": PARQUET}, _read_log("log.parquet"), tries=80),
     "log in CSV": Reader(_log(".csv"), {"log.csv": None}, _read_log("log.csv")),
     "log in MCAP": Reader(_log(".mcap"), {"log.mcap": None}, _read_log("log.mcap")),
