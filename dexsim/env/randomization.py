@@ -30,7 +30,7 @@ from dexsim.parameters import CONTACT, PARAMETERS, Choices
 
 Range = tuple[float, float]
 # Of ranges that have no parameter's name; a logarithm needs more than zero.
-OTHER_BOUNDS = dict.fromkeys(("arm_joint_friction", "hand_joint_friction"), (1e-3, 50.0))
+OTHER_BOUNDS: dict[str, Range] = {"arm_joint_friction": (1e-3, 50.0), "hand_joint_friction": (1e-3, 50.0)}
 MOST_SPREAD = 10.0
 
 
