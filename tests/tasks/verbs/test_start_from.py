@@ -135,3 +135,12 @@ def test_a_sweep_of_robots_starts_from_one_checkpoint() -> None:
     runs = [checkpoints.load(path).config for path in sorted(Path("runs/train/swept").iterdir())]
     assert [config["robot"]["tuned"] is None for config in runs] == [True, False]
     assert [config["task"]["name"] for config in runs] == ["grasp_and_reach"] * 2
+
+
+def test_a_policy_is_measured_on_drives_that_it_never_saw(first: Path) -> None:
+    given = [f"checkpoint={first}", "episodes=4", "num_envs=4", "threads=1", "randomization=drives"]
+    for robot in ([], ["robot.tuned=gr1t2_tuned.yaml"]):
+        run = cli.run("evaluate", [*given, *robot])
+        evaluated = yaml.safe_load((run / "evaluated.yaml").read_text())
+        assert evaluated["randomization"]["link_gravity_compensation"] == [0.5, 1.0]
+        assert (evaluated["robot"]["tuned"] is None) == (not robot)
