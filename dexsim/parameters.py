@@ -18,6 +18,8 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter("object_mass", "kg", "object", (1e-3, 50.0), "mass"),
         Parameter("object_friction", "1", "object", (0.0, 5.0), "sliding friction"),
         Parameter("object_size", "m", "object_axis", (1e-3, 2.0), "full extents"),
+        Parameter("contact_time", "s", "scene", (1e-3, 1.0), "time in which contacts of hands and objects recover"),
+        Parameter("contact_damping_ratio", "1", "scene", (0.05, 10.0), "damping of those contacts, 1 for critical"),
         Parameter("object_choice", "1", "object", (0.0, 1e6), "which of `ObjectSpec.choices` it is"),
     )
 }
@@ -28,6 +30,8 @@ EPISODE = (
     "object_choice",
 )  # fmt: skip
 HAND_FRICTION = 1.0
+# Of contacts between hands, objects and table; their nominal values, which are the engine's own.
+CONTACT = {"contact_time": 0.02, "contact_damping_ratio": 1.0}
 # Shapes whose extents are not free: which extent each follows.
 ROUND = {"cylinder": (0, 0, 2), "sphere": (0, 0, 0)}
 

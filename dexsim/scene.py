@@ -94,6 +94,8 @@ class Scene:
         contacts: whose touching is reported.
         timestep: physics step in s.
         collisions: False where nothing is there to touch, and a step is to cost less.
+        drive_dynamics: True where some copies' drives are to have delay, lag and dry friction though the robot's own
+            may have none: an engine may have to be built with them.
     """
 
     robot: RobotSpec
@@ -102,6 +104,7 @@ class Scene:
     contacts: tuple[ContactPair, ...] = ()
     timestep: float = 0.01
     collisions: bool = True
+    drive_dynamics: bool = False
 
     def __post_init__(self) -> None:
         """Refuse two objects of one name, and contact pairs of what is not there."""
@@ -113,3 +116,8 @@ class Scene:
             for name, allowed in ((pair.first, [*names, *links]), (pair.second, [*names, "table"])):
                 if name not in allowed:
                     raise unknown(f"contact pair {pair.name!r}: nothing is named {name!r}", name, allowed)
+
+    @property
+    def has_drive_dynamics(self) -> bool:
+        """Whether targets reach any drive late or filtered, or may in some copy."""
+        return self.drive_dynamics or self.robot.has_drive_dynamics

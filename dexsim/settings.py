@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
+import keyword
 import math
 import re
 import types
@@ -39,21 +40,27 @@ def build(cls: type[T], mapping: Any, path: str = "") -> T:
         UserError: For an unknown or a missing key, or a value of the wrong type or outside its range.
     """
     values = plain(mapping)
-    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
+    fields = {key_of(field): field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
     if not isinstance(values, collections.abc.Mapping):
         raise UserError(f"{path} = {values!r}: expected a section with the keys {', '.join(fields)}")
     for key, value in values.items():
         if key not in fields:
             raise unknown(f"unknown key {_join(path, key)!r} = {value!r}", key, fields)
+    hints = {key: get_type_hints(cls)[field.name] for key, field in fields.items()}
     for key, field in fields.items():
         if key not in values and field.default is field.default_factory is dataclasses.MISSING:
-            raise UserError(f"{_join(path, key)} is missing: expected {_describe(get_type_hints(cls)[key])}")
-    hints = get_type_hints(cls)
-    arguments = {key: _convert(hints[key], value, _join(path, key)) for key, value in values.items()}
+            raise UserError(f"{_join(path, key)} is missing: expected {_describe(hints[key])}")
+    arguments = {fields[key].name: _convert(hints[key], value, _join(path, key)) for key, value in values.items()}
     try:
         return cls(**arguments)
     except UserError as error:
         raise UserError(_locate(path, str(error), fields)) from None
+
+
+def key_of(field: dataclasses.Field[Any]) -> str:
+    """Returns the key of a field in a config: its name, without the underscore after a word of Python (`from_`)."""
+    name = field.name.removesuffix("_")
+    return name if keyword.iskeyword(name) else field.name
 
 
 def plain(config: Any) -> Any:
@@ -132,7 +139,7 @@ def merge(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 def to_dict(settings: Any) -> Any:
     """Returns a settings dataclass as dicts, lists, numbers and strings: the inverse of `build`."""
     if dataclasses.is_dataclass(settings):
-        return {field.name: to_dict(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
+        return {key_of(field): to_dict(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
     if isinstance(settings, collections.abc.Mapping):
         return {key: to_dict(value) for key, value in settings.items()}
     if isinstance(settings, (list, tuple)):

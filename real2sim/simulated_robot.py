@@ -19,9 +19,9 @@ from dexsim.backends import BackendSettings, InitialState
 from dexsim.backends.make import make_backend
 from dexsim.errors import require
 from dexsim.robots import RobotSpec, constants, labels, with_constants
+from dexsim.robots.constants import drives_of, owner_of
 from dexsim.robots.interface import JointReading
 from dexsim.scene import Scene
-from real2sim.search.space import drives_of, owner_of
 
 # Medians that the nominal robot has not: dry friction in N m of arms and hands, delay and lag in s.
 FRICTION, DELAY, LAG = (0.4, 0.04), 0.015, 0.035

@@ -119,6 +119,7 @@ class EnvSettings:
         from dexsim.backends.base import BackendSettings
         from dexsim.backends.make import device_of
         from dexsim.control.actions import ControlSettings
+        from dexsim.env.drives import DriveDraws
         from dexsim.env.randomization import RandomizationSettings
         from dexsim.robots import load_robot
 
@@ -128,7 +129,10 @@ class EnvSettings:
         control = settings.load(ControlSettings, "control/relative", self.control)
         randomization = settings.load(RandomizationSettings, "randomization/none", self.randomization)
         task.check(randomization)
-        return _Parts(task, task.scene(robot, engine.timestep), engine, control, randomization)
+        scene = task.scene(robot, engine.timestep)
+        if DriveDraws(randomization, robot).late:
+            scene = replace(scene, drive_dynamics=True)
+        return _Parts(task, scene, engine, control, randomization)
 
 
 class _Parts(NamedTuple):

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 
 import tasks
 from dexsim import settings
 from dexsim.env.env import Env, StepResult
-from dexsim.paths import cfg_dir
 
-PAPER: dict[str, Any] = settings.plain(OmegaConf.load(cfg_dir() / "randomization" / "paper.yaml"))
+PAPER: dict[str, Any] = settings.shipped("randomization", "paper")
 
 
 def make(

@@ -70,7 +70,7 @@ def test_no_value_stands_in_a_config_and_in_code(home: str) -> None:
 
 @pytest.mark.parametrize("home", HOMES)
 def test_configs_set_what_there_is_and_groups_set_all_of_it(home: str) -> None:
-    fields = {field.name: field for field in dataclasses.fields(HOMES[home])}
+    fields = {settings.key_of(field): field for field in dataclasses.fields(HOMES[home])}
     assert shipped(home).keys() <= fields.keys()
     if "/" in home:
         settings.build(HOMES[home], shipped(home))

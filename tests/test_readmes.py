@@ -101,7 +101,7 @@ class Reader:
     def _prepare(self, words: list[str]) -> None:
         """Train what a command goes on from, if the guide has left that to another one."""
         for word in words:
-            found = re.match(r"(?:checkpoint|resume)=(runs/train/(\w+))$", word)
+            found = re.match(r"(?:checkpoint|resume|from)=(runs/train/(\w+))$", word)
             if found and not (self.folder / found[1]).exists():
                 self._dexsim(["train", f"task={found[2]}", "rl=cpu"])
 

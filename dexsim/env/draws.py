@@ -131,6 +131,11 @@ class EpisodeDraws:
         part = self._parts[place]
         return part if part.shape[1] == count else part[:, :count]
 
+    def normal(self, name: str, count: int) -> Tensor:
+        """(n, count) float64 of the standard normal distribution; the same name gives the same numbers."""
+        least = 2.0**-54  # below the smallest number above 0 that `uniform` gives
+        return torch.special.ndtri(self.uniform(name, count).clamp(min=least))
+
     def index(self, name: str, size: int) -> Tensor:
         """(n,) int64 in [0, size)."""
         return (self.uniform(name, 1)[:, 0] * size).long().clamp_(max=size - 1)

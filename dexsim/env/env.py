@@ -18,6 +18,7 @@ from dexsim.control.observations import ObservationGroup
 from dexsim.control.symmetry import Mirror, mirror_actions, mirror_commands, mirror_group
 from dexsim.env.contract import StepResult, Tensors
 from dexsim.env.draws import Columns, EpisodeDraws
+from dexsim.env.drives import DriveDraws
 from dexsim.env.perturbation import Perturbation, PerturbationSettings
 from dexsim.env.randomization import RandomForce, RandomizationSettings, draw_parameters
 from dexsim.env.task import Task, weighted_sum
@@ -77,6 +78,7 @@ class Env:
         self.action_map = ActionMap(self.robot, control, self.joints, self.device)
         self._nominal = parameters.nominal(backend.scene, self.device)
         self._choices = parameters.Choices(backend.scene, self.device)
+        self._drives = DriveDraws(randomization, self.robot, self.device)
         self._columns = Columns(self.device, self.num_envs)
         self._perturbation = Perturbation(
             perturbation or PerturbationSettings(), self.num_envs, task.episode_s, self.dt, self.device
@@ -191,7 +193,7 @@ class Env:
         episodes = self._episode[env_ids] + 1
         self._episode[env_ids] = episodes
         draws = EpisodeDraws(self._seed, env_ids, episodes, self._columns)
-        values = draw_parameters(self.randomization, self._nominal, draws, self._choices)
+        values = self._draw_parameters(draws)
         values = {name: value for name, value in values.items() if name not in self._fixed}
         if values:
             self.backend.set_parameters(env_ids, values)
@@ -383,9 +385,14 @@ class Env:
     def _set_fixed(self) -> None:
         """Draw what the engine cannot change any more, once an environment: before the first episode, never again."""
         first = EpisodeDraws(self._seed, self._everyone, torch.zeros_like(self._everyone), self._columns)
-        values = draw_parameters(self.randomization, self._nominal, first, self._choices)
+        values = self._draw_parameters(first)
         self.backend.set_parameters(self._everyone, {name: values[name] for name in self._fixed & values.keys()})
         self._fixed_set = True
+
+    def _draw_parameters(self, draws: EpisodeDraws) -> dict[str, Tensor]:
+        """Physical parameters of some episodes, of those that vary."""
+        values = draw_parameters(self.randomization, self._nominal, draws, self._choices)
+        return self._drives.add_to(values, draws)
 
     def _observe(self, fresh: Tensor) -> Tensors:
         """Both groups; noise and frame lag on the actor's. `fresh` (N,) marks new episodes: they have no last frame."""

@@ -1,6 +1,6 @@
-"""Domain randomization: Table 4 of arXiv 2502.20396, but for its camera rows.
+"""Domain randomization: Table 4 of arXiv 2502.20396, but for its camera rows; and what a robot's drives may be like.
 
-How its units are read here:
+How the drives vary is in `dexsim/env/drives.py`. How the table's units are read here:
 
 - Joint observation noise N(0, 0.4) and action noise N(0, 0.1) are on normalized values: joint positions as fractions
   of the range (-1 lower limit, 1 upper limit), actions in [-1, 1]. In rad, 0.4 would leave no controllable robot.
@@ -17,6 +17,7 @@ How its units are read here:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -25,9 +26,12 @@ from torch import Tensor
 
 from dexsim.env.draws import EpisodeDraws
 from dexsim.errors import require
-from dexsim.parameters import PARAMETERS, Choices
+from dexsim.parameters import CONTACT, PARAMETERS, Choices
 
 Range = tuple[float, float]
+# Of ranges that have no parameter's name; a logarithm needs more than zero.
+OTHER_BOUNDS: dict[str, Range] = {"arm_joint_friction": (1e-3, 50.0), "hand_joint_friction": (1e-3, 50.0)}
+MOST_SPREAD = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,23 @@ class RandomizationSettings:
         action_noise: normalized units.
         frame_lag: probability.
         action_lag: probability.
+        contact_time: s, in which contacts of hands, objects and table recover; the longer, the softer.
+        contact_damping_ratio: of these contacts, 1 for critical.
+        link_gravity_compensation: share of its weight that the drives take off, one draw for each arm and hand.
+        joint_lag: time constant of each drive, s.
+        joint_delay: s, one draw for each arm and hand.
+        arm_joint_friction: dry friction of each arm joint, N m, even by its logarithm.
+        hand_joint_friction: of each hand joint.
+        joint_stiffness_spread: standard deviation of each P gain, as of all positive constants of the logarithm.
+        joint_damping_spread: of each D gain.
+        joint_armature_spread: of each armature.
+        joint_friction_spread: of each dry friction.
+        joint_lag_spread: of each lag.
+        joint_delay_spread: s, one draw for each arm and hand.
+        joint_bias_spread: of each encoder's bias, rad.
+        link_mass_spread: of each link's mass.
+        link_gravity_compensation_spread: of the share, one draw for each arm and hand.
+        robot_intervals: constants whose 95% interval `robot.tuned` states vary by that, times this, not by the spreads.
     """
 
     object_mass: Range | None
@@ -69,18 +90,36 @@ class RandomizationSettings:
     action_noise: float
     frame_lag: float
     action_lag: float
+    contact_time: Range | None
+    contact_damping_ratio: Range | None
+    link_gravity_compensation: Range | None
+    joint_lag: Range | None
+    joint_delay: Range | None
+    arm_joint_friction: Range | None
+    hand_joint_friction: Range | None
+    joint_stiffness_spread: float
+    joint_damping_spread: float
+    joint_armature_spread: float
+    joint_friction_spread: float
+    joint_lag_spread: float
+    joint_delay_spread: float
+    joint_bias_spread: float
+    link_mass_spread: float
+    link_gravity_compensation_spread: float
+    robot_intervals: float
 
     def __post_init__(self) -> None:
         """Refuse ranges that cannot be."""
         for field in fields(self):
             value, name = getattr(self, field.name), field.name
             if isinstance(value, tuple):
-                low, high = PARAMETERS[name].bounds if name in PARAMETERS else (0.01, 100.0)
+                low, high = PARAMETERS[name].bounds if name in PARAMETERS else OTHER_BOUNDS.get(name, (0.01, 100.0))
                 allowed = f"[low, high] with {low:g} <= low <= high <= {high:g}"
                 require(low <= value[0] <= value[1] <= high, name, list(value), allowed)
             elif value is not None:
                 share = name.endswith(("probability", "lag", "decay"))
-                require(0 <= value <= (1 if share else float("inf")), name, value, "0 to 1" if share else "0 or more")
+                most = 1 if share else MOST_SPREAD if name.endswith(("spread", "intervals")) else math.inf
+                require(0 <= value <= most, name, value, "0 or more" if most == math.inf else f"0 to {most:g}")
 
 
 def draw_parameters(
@@ -101,10 +140,10 @@ def draw_parameters(
     if choices.any:
         drawn = [draws.index(f"object_choice_{i}", count) for i, count in enumerate(choices.counts)]
         values = choices.values(torch.stack(drawn, dim=1))
-    for name in ("object_mass", "object_friction", "hand_friction"):
+    for name in ("object_mass", "object_friction", "hand_friction", *CONTACT):
         interval = getattr(settings, name)
         if interval:
-            values[name] = draws.uniform(name, len(nominal[name]), *interval)
+            values[name] = draws.uniform(name, 1 if name in CONTACT else len(nominal[name]), *interval)
     for name, interval in (
         ("joint_stiffness", settings.stiffness_scale),
         ("joint_damping", settings.damping_scale),

@@ -139,7 +139,8 @@ class World:
 
     def _read_encoders(self) -> Tensor:
         position = self.state.joint_position[:, self.tensors.command_index]
-        return position if self.tensors.bias is None else position + self.tensors.bias
+        bias = self.parameters.get("joint_bias", self.tensors.bias)  # an episode's own, where it varies
+        return position if bias is None else position + bias
 
 
 def fact(of: Lifetime = "state") -> Callable[[Method], Method]:

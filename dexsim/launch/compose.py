@@ -170,10 +170,11 @@ def read_all(verb: str, overrides: Sequence[str], sweep: bool = False) -> list[s
     """Returns overrides in Hydra's grammar, each as `overrides.read` reads it.
 
     A key inside a section that the verb's config leaves open gets the `++` that Hydra wants: whether it can be is up to
-    the verb, for which a key that it does not know is an error.
+    the verb, for which a key that it does not know is an error. With `from=` all sections are open, since they are
+    those of a checkpoint.
     """
-    sections = _open_sections(verb)
     texts = [read(override, sweep) for override in overrides]
+    sections = _open_sections(verb, any(key_of(text) == "from" for text in texts))
     return [f"++{text}" if _is_open(text, sections) else text for text in texts]
 
 
@@ -182,8 +183,13 @@ def _is_open(override: str, sections: set[str]) -> bool:
     return head in sections and bool(dot or head in OURS) and override[0] not in "+~"
 
 
-def _open_sections(verb: str) -> set[str]:
-    """Returns the keys of a verb's config that are null or not there: its groups without a choice, and our own keys."""
+def _open_sections(verb: str, chosen_elsewhere: bool) -> set[str]:
+    """Returns the keys of a verb's config that are null or not there: its groups without a choice, and our own keys.
+
+    Args:
+        verb: Its name.
+        chosen_elsewhere: Whether no choice of a group counts.
+    """
     try:
         config: Any = OmegaConf.load(paths.cfg_dir() / f"{verb}.yaml")
         values = OmegaConf.to_container(config)
@@ -192,6 +198,6 @@ def _open_sections(verb: str) -> set[str]:
     if not isinstance(values, dict):
         return set()
     chosen = [item for item in values.pop("defaults", None) or () if isinstance(item, dict)]
-    groups = {group for item in chosen for group, option in item.items() if option is None}
+    groups = {group for item in chosen for group, option in item.items() if option is None or chosen_elsewhere}
     nothing = {str(key) for key, value in values.items() if value is None}
     return nothing | (groups | set(OURS)).difference(values)

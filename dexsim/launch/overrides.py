@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -35,6 +36,40 @@ def value_of(override: str) -> str:
 def given(overrides: Iterable[str]) -> set[str]:
     """Returns the keys of a verb's own config that overrides change, at its top level: "task" of "+task.alpha=2"."""
     return {re.split(r"[@.]", key_of(override))[0] for override in overrides}.difference(OURS)
+
+
+def put_given(below: Mapping[str, Any], composed: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Returns a config with what overrides change in another one put into its place, and nothing else of that.
+
+    A group or a whole section (`robot=gr1t2_tuned`) has its keys put over those of the section; `~task.weights.tilt`
+    takes a key out.
+
+    Args:
+        below: The config that all else is of.
+        composed: The config that the overrides made.
+        overrides: `key=value` each.
+    """
+    values = deepcopy(dict(below))
+    paths = [re.split(r"[@.]", key_of(override)) for override in overrides]
+    for path in sorted((path for path in paths if path[0] not in OURS), key=len):  # sections before keys in them
+        *sections, last = path
+        target, source = values, composed
+        for name in sections:
+            target, source = target.setdefault(name, {}), source.get(name) or {}
+            if not isinstance(target, dict):
+                break
+        if last not in source:
+            target.pop(last, None)
+        elif isinstance(source[last], Mapping) and not sections:
+            target[last] = replaced(target.get(last) or {}, source[last])
+        else:
+            target[last] = deepcopy(source[last])
+    return values
+
+
+def replaced(section: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Returns a config section with keys that were given in place of its own; an empty one (`{}`) replaces all."""
+    return {} if given == {} else {**section, **deepcopy(dict(given or {}))}
 
 
 def is_hydras(override: str) -> bool:

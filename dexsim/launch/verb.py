@@ -54,6 +54,9 @@ class Invocation:
             given = set(map(key_of, overrides))
             resumed = _place_of(verb, str(values["resume"]))
             place |= {key: value for key, value in resumed.items() if key not in given}
+        elif values.get("from") is not None and "name" not in map(key_of, overrides):
+            tell = _beside_main(verb, "name_from")
+            place |= {} if tell is None else {"name": tell(str(values["from"]))}
         return cls(verb, **place, objective=values.pop("objective", None), config=values, overrides=tuple(overrides))
 
     def check(self) -> None:
@@ -69,12 +72,12 @@ class Invocation:
 
     def find_complete(self) -> Path | None:
         """Returns the folder of an earlier run that did just this, to its end; None where there is none."""
-        return find_complete(self.verb, self.name, self.config, self.runs_dir)
+        return find_complete(self.verb, self.name, self._told(), self.runs_dir)
 
     def make_folder(self) -> RunFolder:
         """Makes the run folder."""
         self._main()  # a verb that cannot be imported leaves none
-        config = {"name": self.name, "runs_dir": self.runs_dir, **self.config}
+        config = {"name": self.name, "runs_dir": self.runs_dir, **self._told()}
         return RunFolder.create(self.verb, self.name, config, self.runs_dir, self.overrides)
 
     def run(self, folder: RunFolder) -> None:
@@ -104,6 +107,10 @@ class Invocation:
             known = [name for name, metric in results.items() if metric["value"] is not None]
             raise unknown(f"objective = {self.objective!r}: no metric that this run has", self.objective, known)
         return None
+
+    def _told(self) -> dict[str, Any]:
+        """Returns all that says what is run: where a checkpoint has the rest of the config, also what was given."""
+        return {**self.config, **({"given": sorted(self.overrides)} if self.config.get("from") is not None else {})}
 
     def _main(self) -> Callable[[DictConfig, RunFolder], None]:
         return load(verbs()[self.verb])

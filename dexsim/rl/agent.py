@@ -257,6 +257,23 @@ class PpoAgent(A2CAgent):
         self._best = best_part(checkpoint.state) if anew else checkpoint.state.get("best")
         self.algo_observer.continue_curve(checkpoint.path.parent.parent, checkpoint.frame)
 
+    def start_from(self, checkpoint: Checkpoint) -> None:
+        """Begin a new run with the networks, normalizers and optimizers of another one; all else is at its start.
+
+        Raises:
+            UserError: Something that is needed is not in it, or does not fit.
+        """
+        state = checkpoint.state
+        with blamed(checkpoint, "started from"):
+            self.set_weights(state)
+            self.central_value_net.load_state_dict(state["assymetric_vf_nets"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.central_value_net.optimizer.load_state_dict(state["assymetric_vf_optimizer"])
+        # The schedule of learning rates begins anew, and with it the rates that the optimizers have kept.
+        self.last_lr = self.settings.actor.learning_rate
+        self.update_lr(self.last_lr)
+        self.central_value_net.update_lr(self.settings.critic.learning_rate)
+
     def get_full_state_weights(self) -> dict[str, Any]:
         """Return rl-games' state and all that it leaves out."""
         return {

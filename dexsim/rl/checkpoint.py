@@ -176,18 +176,21 @@ def _missing(expected: Any, found: Any, path: str) -> list[str]:
     ]
 
 
-def check_matches(checkpoint: Checkpoint, spec_table: Mapping[str, Any], allow: Sequence[str] = ()) -> None:
+def check_matches(
+    checkpoint: Checkpoint, spec_table: Mapping[str, Any], allow: Sequence[str] = (), critic: bool = False
+) -> None:
     """Refuse a checkpoint that was trained for another robot or task.
 
     Args:
         checkpoint: The one to use.
         spec_table: `env.spec_table()` of where it is to be used.
-        allow: Top-level entries of the table that may differ; the version of dexsim and the critic's state always may.
+        allow: Top-level entries of the table that may differ; the version of dexsim always may.
+        critic: Whether the critic goes on too, so that its state must be the same.
 
     Raises:
         UserError: With the names that differ.
     """
-    skipped = {*allow, "version", "state"}
+    skipped = {*allow, "version", *(() if critic else ("state",))}
     wanted = {key: value for key, value in checkpoint.spec_table.items() if key not in skipped}
     offered = {key: value for key, value in spec_table.items() if key not in skipped}
     author = "" if checkpoint.is_ours else f", written by {checkpoint.author},"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dexsim.robots.constants import constants, labels, with_constants
 from dexsim.robots.settings import ROBOTS, RobotSettings, load, load_robot, with_content
-from dexsim.robots.spec import Coupling, Fingertip, Joint, Link, Palm, Primitive, RobotSpec, find_palm
+from dexsim.robots.spec import Coupling, Fingertip, Interval, Joint, Link, Palm, Primitive, RobotSpec, find_palm
 
 __all__ = [
     "ROBOTS",
     "Coupling",
     "Fingertip",
+    "Interval",
     "Joint",
     "Link",
     "Palm",

@@ -29,6 +29,14 @@ JOINT_FIELDS: dict[str, str] = {
     "joint_bias": "bias",
 }
 
+# Positive ones, which are searched, and vary, by their logarithm.
+LOG_NAMES = frozenset(
+    {
+        "joint_stiffness", "joint_damping", "joint_armature", "joint_friction", "joint_effort", "joint_lag",
+        "link_mass", "link_inertia",
+    }
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -38,7 +46,7 @@ class Parameter:
         name: its name.
         unit: SI unit, "1" for none.
         per: what it has one value of: "command" (26 joints), "joint_axis" (J * 3 of the moving joints), "link" and
-            "link_axis" (those that move), "coupling", "object" (K), "object_axis" (K * 3) or "robot" (1).
+            "link_axis" (those that move), "coupling", "object" (K), "object_axis" (K * 3), "robot" or "scene" (1).
         bounds: physically sensible lowest and highest value.
         text: what it is.
     """
@@ -100,6 +108,17 @@ def labels(robot: RobotSpec, name: str) -> tuple[str, ...]:
         "joint_axis": robot.joint_names,
     }.get(owner, tuple(link.name for link in robot.moving_links))
     return tuple(f"{n}.{axis}" for n in names for axis in "xyz") if owner.endswith("_axis") else tuple(names)
+
+
+def owner_of(robot: RobotSpec, constant: str, label: str) -> Joint | Link:
+    """The joint or link that a value of a constant belongs to, by one of its `labels`."""
+    name = label.partition(".")[0]
+    return robot.link(name) if CONSTANTS[constant].per.startswith("link") else robot.joint(name)
+
+
+def drives_of(item: Joint | Link) -> str:
+    """Whose drives a joint or link hangs on, such as "left_arm": a palm, which is no finger's, on the arm's."""
+    return f"{item.side}_{'hand' if item.finger else 'arm'}"
 
 
 def constants(robot: RobotSpec) -> Values:

@@ -168,12 +168,29 @@ class JointMirror:
 
 
 @dataclass(frozen=True)
+class Interval:
+    """How sure a fit is of one value of one of a robot's constants.
+
+    Attributes:
+        name: of the constant (`dexsim.robots.constants`).
+        label: what the value belongs to: a joint, a link, or an axis of one.
+        low: lower end of its 95% interval.
+        high: upper end.
+    """
+
+    name: str
+    label: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class RobotSpec:
     """A whole robot. `commands` is the canonical order of the joints that take a target (26 for the GR1).
 
     `urdf` is the file in the vendor's package that its meshes are drawn from, "" for none. `mirror` and
     `fingertip_mirror`, the index of each fingertip's image, come from `dexsim.robots.mirror`; a robot with one arm has
-    none.
+    none. `intervals` says how sure a tuned robot's constants are, as far as its fit states it.
     """
 
     name: str
@@ -190,6 +207,7 @@ class RobotSpec:
     urdf: str = ""
     mirror: JointMirror | None = None
     fingertip_mirror: tuple[int, ...] = ()
+    intervals: tuple[Interval, ...] = ()
 
     @cached_property
     def _joint_by_name(self) -> dict[str, Joint]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ import numpy as np
 
 import dexsim
 from dexsim.files import atomic_write
-from dexsim.robots import RobotSpec
+from dexsim.robots import Interval, RobotSpec, labels
 from dexsim.robots.tuned import write_tuned
 from dexsim.runs import RunFolder
 from real2sim.results.confidence import Confidence
@@ -22,6 +22,7 @@ from real2sim.results.throughput import Throughput
 from real2sim.search.fit import Fit, Step
 from real2sim.search.problem import Problem
 from real2sim.search.random import RandomSearch
+from real2sim.search.space import SearchSpace
 
 Kind = Literal["fit", "heldout"]
 # Sets of constants that are judged.
@@ -89,7 +90,8 @@ def write_files(outcome: Outcome, base: RobotSpec, folder: Path) -> None:
     errors = {"fit": outcome.error(TUNED, "fit"), "heldout": outcome.error(TUNED, "heldout")}
     best = {"mse_rad2": {kind: float(f"{error:.4g}") for kind, error in errors.items()}}
     best = {**about, **best, "undetermined": [*undetermined, *space.left_out]}
-    write_tuned(folder / "tuned.yaml", base, space.constants(outcome.fit.x), best)
+    sure = intervals(space, outcome.confidence, outcome.fit.x)
+    write_tuned(folder / "tuned.yaml", base, space.constants(outcome.fit.x), best, sure)
     if outcome.ranking is not None:
         for name, share in (("median", 0.5), ("worst", 1.0)):
             _write_ranked(folder / f"{name}.yaml", base, outcome, share, {**about, "rank": name})
@@ -98,6 +100,16 @@ def write_files(outcome: Outcome, base: RobotSpec, folder: Path) -> None:
     atomic_write(
         folder / "curve.csv", csv_text([f.name for f in fields(Step)], [astuple(step) for step in outcome.fit.steps])
     )
+
+
+def intervals(space: SearchSpace, confidence: Confidence, x: np.ndarray) -> Iterator[Interval]:
+    """The 95% intervals of all values that parameters x (P,) stand for; none is wider than what was searched."""
+    for p, parameter in enumerate(space.parameters):
+        ends = np.clip(x[p] + confidence.half_width[p] * np.array([-1.0, 1.0]), space.low[p], space.high[p])
+        known = labels(space.robot, parameter.constant)
+        for member, ratio in zip(parameter.members, parameter.ratios, strict=True):
+            low, high = sorted(float(end) for end in ratio * parameter.value(ends))
+            yield Interval(parameter.constant, known[member], low, high)
 
 
 def _write_ranked(path: Path, base: RobotSpec, outcome: Outcome, share: float, about: dict[str, Any]) -> None:

@@ -18,15 +18,9 @@ import numpy as np
 from dexsim import parameters
 from dexsim.errors import UserError, require, unknown
 from dexsim.robots import Joint, Link, RobotSpec, constants, labels, with_constants
-from dexsim.robots.constants import CONSTANTS
+from dexsim.robots.constants import CONSTANTS, LOG_NAMES, drives_of, owner_of
 
 Tie = Literal["none", "mirror", "fingers", "part", "side", "all"]
-LOG_NAMES = frozenset(
-    {
-        "joint_stiffness", "joint_damping", "joint_armature", "joint_friction", "joint_effort", "joint_lag",
-        "link_mass", "link_inertia",
-    }
-)  # fmt: skip
 # Their bounds are offsets from the start: what they are differs from joint to joint and from link to link.
 OFFSET_NAMES = frozenset(
     {"joint_lower", "joint_upper", "joint_origin", "link_com", "link_origin", "coupling_k", "coupling_b"}
@@ -360,17 +354,6 @@ class _Chains:
             found.add(chain)
             chain = self._above[chain]
         return found
-
-
-def owner_of(robot: RobotSpec, constant: str, label: str) -> Joint | Link:
-    """The joint or link that a value of a constant belongs to, by one of its `labels`."""
-    name = label.partition(".")[0]
-    return robot.link(name) if CONSTANTS[constant].per.startswith("link") else robot.joint(name)
-
-
-def drives_of(item: Joint | Link) -> str:
-    """Whose drives a joint or link hangs on, such as "left_arm": a palm, which is no finger's, on the arm's."""
-    return f"{item.side}_{'hand' if item.finger else 'arm'}"
 
 
 def _named(label: str, *words: str) -> str:

@@ -18,7 +18,7 @@ from dexsim import settings
 from dexsim.env.perturbation import KINDS, PerturbationSettings
 from dexsim.errors import UserError, require
 from dexsim.files import atomic_path
-from dexsim.launch.overrides import key_of
+from dexsim.launch.overrides import key_of, replaced
 from dexsim.report import terminal
 from dexsim.rl import checkpoint as checkpoints
 from dexsim.rl.evaluation import Episode, run_episodes
@@ -152,8 +152,7 @@ def environment_of(config: Mapping[str, Any], options: EvaluateSettings) -> EnvS
     sections: dict[str, dict[str, Any]] = {}
     for name in (field.name for field in fields(EnvSettings)):
         given = _given(options.control) if name == "control" else getattr(options, name)
-        replaced = name != "control" and given == {}
-        sections[name] = {} if replaced else {**config[name], **(given or {})}
+        sections[name] = replaced(config[name], None if name == "control" and not given else given)
     for key in tasks.TRAINING_ONLY:
         sections["task"].pop(key, None)
     sections["backend"]["threads"] = options.threads

@@ -13,7 +13,7 @@ import yaml
 
 import tasks
 from dexsim import cli, settings
-from dexsim.robots import constants, load_robot
+from dexsim.robots import constants, labels, load_robot
 from real2sim.autotune import AutotuneSettings
 from real2sim.logs.files import load_log, save_log
 from real2sim.results import report
@@ -104,6 +104,29 @@ def test_parameters_come_with_intervals_and_what_is_unknown_is_said(done: Path):
     undetermined = yaml.safe_load((done / "tuned.yaml").read_text(encoding="utf-8"))["undetermined"]
     assert "joint_stiffness/right_elbow_pitch_joint" in undetermined
     assert f"joint_stiffness/{ELBOW}" not in undetermined
+
+
+def test_the_tuned_robot_says_how_sure_it_is(done: Path):
+    with (done / "parameters.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["parameter"]: row for row in csv.DictReader(file)}
+    robot = load_robot({"name": "gr1t2", "tuned": str(done / "tuned.yaml")})
+    stated = {(each.name, each.label): each for each in robot.intervals}
+    own = {
+        (name, label): value
+        for name, values in constants(robot).items()
+        for label, value in zip(labels(robot, name), values, strict=True)
+    }
+    assert all(each.low <= own[key] * (1 + 1e-5) and own[key] * (1 - 1e-5) <= each.high for key, each in stated.items())
+    elbow, row = stated["joint_stiffness", ELBOW], rows[f"joint_stiffness/{ELBOW}"]
+    assert (elbow.low, elbow.high) == pytest.approx((float(row["low_95"]), float(row["high_95"])), rel=1e-4)
+    # What nothing tells has no interval.
+    assert ("joint_stiffness", "right_elbow_pitch_joint") not in stated
+    section = {"name": "gr1t2", "tuned": str(done / "tuned.yaml")}
+    varied = settings.shipped("randomization", "tuned")
+    env = tasks.make_env({"name": "box_lift"}, section, {"threads": 1}, varied, num_envs=200, seed=0)
+    env.reset()
+    stiffness = env.backend.values["joint_stiffness"][:, robot.commands.index(ELBOW)]
+    assert 0.9 < float(((stiffness >= elbow.low) & (stiffness <= elbow.high)).double().mean()) < 0.99
 
 
 def test_the_report_shows_every_joint_of_every_log(done: Path):

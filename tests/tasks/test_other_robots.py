@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 import tasks
 from dexsim import settings
 from dexsim.errors import UserError
-from dexsim.paths import assets_dir, cfg_dir
+from dexsim.paths import assets_dir
 from dexsim.rl import checkpoint as checkpoints
 from dexsim.robots import RobotSpec, constants, load, load_robot
 from dexsim.robots.constants import CONSTANTS
@@ -172,8 +171,12 @@ def curve(run: RunFolder) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("task", ["box_lift", "grasp_and_reach"])
 def test_names_mean_nothing_to_what_is_learned(tmp_path: Path, numbered: Path, task: str) -> None:
-    paper = settings.plain(OmegaConf.load(cfg_dir() / "randomization" / "paper.yaml"))
-    more = {"randomization": paper, "rl": settings.shipped("rl", "cpu"), "num_envs": 16, "frames": 768}
+    more = {
+        "randomization": settings.shipped("randomization", "paper"),
+        "rl": settings.shipped("rl", "cpu"),
+        "num_envs": 16,
+        "frames": 768,
+    }
     bank = rewritten_bank(task, load(str(numbered)), tmp_path / "bank.npz")
     shipped = run_verb(train, tmp_path, **training({"name": "gr1t2"}, {"name": task}, **more))
     own = run_verb(train, tmp_path, **training({"name": str(numbered)}, {"name": task, "bank": bank}, **more))

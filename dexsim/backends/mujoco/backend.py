@@ -21,6 +21,9 @@ from dexsim.robots.constants import check, constants
 from dexsim.rotations import quat_rotate
 from dexsim.scene import Scene
 
+# What makes an object what it is: written together.
+OBJECT = ("object_choice", "object_size", "object_mass")
+
 
 class MujocoBackend:
     """`dexsim.backends.Backend` on `mujoco.batch.Batch`.
@@ -77,6 +80,9 @@ class MujocoBackend:
         self._palms = [model.site(f"palm_{palm.side}").id for palm in robot.palms]
         hand = {link.name for link in robot.links if any(p.region == "hand" for p in link.primitives)}
         self._hand_geoms = np.array([g for g in range(model.ngeom) if model.body(model.geom_bodyid[g]).name in hand])
+        movable = [model.body(item.name).id for item in self.scene.objects]
+        objects = np.flatnonzero(np.isin(model.geom_bodyid, movable))
+        self._touching = np.concatenate([self._hand_geoms, objects, [model.geom("table").id]])
 
     def _bind_views(self) -> None:
         batch, joints, objects = self.batch, self._num_joints, len(self.scene.objects)
@@ -248,25 +254,43 @@ class MujocoBackend:
         ids = env_ids.numpy()
         self._stale[ids] = True
         for name, value in arrays.items():
-            if name not in self.values:
-                known = torch.from_numpy(constants(self.scene.robot)[name])
-                self.values[name] = known.repeat(self.num_envs, 1)
-                self._arrays[name] = self.values[name].numpy()
-            self._arrays[name][ids] = value
+            self._array(name)[ids] = value
         column = ids[:, None]
         robot = {name: value[ids] for name, value in self._arrays.items() if name in self._robot}
-        self._robot.write(ids, values, robot)
+        deriving = self._robot.write(ids, values, robot)
         if "hand_friction" in arrays:
             self._friction[column, self._hand_geoms, 0] = arrays["hand_friction"]
         if "object_friction" in arrays:
             for item, geoms in enumerate(self._objects.geoms):
                 self._friction[column, geoms, 0] = arrays["object_friction"][:, item : item + 1]
-        if not arrays.keys().isdisjoint(("object_mass", "object_size", "object_choice")):
-            self._set_objects(ids)
+        if not arrays.keys().isdisjoint(parameters.CONTACT):
+            self._set_contacts(ids)
+        if not arrays.keys().isdisjoint(OBJECT):
+            choice, size, mass = (self._arrays[name][ids] for name in OBJECT)
+            self._objects.write(ids, choice, size.reshape(len(ids), -1, 3), mass)
+        elif not deriving:
+            return
+        self.batch.set_const(ids.astype(np.int32))  # the costly part of a reset: once for all
+        self._objects.derived(ids)
+        if deriving:
+            self._robot.derived(ids, robot)
 
-    def _set_objects(self, ids: np.ndarray) -> None:
-        choice, size, mass = (self._arrays[name][ids] for name in ("object_choice", "object_size", "object_mass"))
-        self._objects.apply(ids, choice, size.reshape(len(ids), -1, 3), mass)
+    def _array(self, name: str) -> np.ndarray:
+        """(N, k) current values of a parameter; one that was never set is at nominal everywhere."""
+        if name not in self._arrays:
+            known = parameters.CONTACT[name] if name in parameters.CONTACT else constants(self.scene.robot)[name]
+            self.values[name] = torch.tensor(known, dtype=torch.float64).view(1, -1).repeat(self.num_envs, 1)
+            self._arrays[name] = self.values[name].numpy()  # the same memory
+        return self._arrays[name]
+
+    def _set_contacts(self, ids: np.ndarray) -> None:
+        """Stiffness and damping of what hands, objects and table touch: a contact takes the mean of its two geoms."""
+        least = 2 * self.model.opt.timestep  # the engine takes shorter ones for this without a word
+        columns = [self._array(name)[ids] for name in parameters.CONTACT]
+        shortest = float(columns[0].min(initial=least))
+        if shortest < least:
+            raise UserError(f"contact_time = {shortest:g} s: must be two physics steps, {least:g} s, or more")
+        self.batch.expand("geom_solref")[ids[:, None], self._touching] = np.concatenate(columns, axis=1)[:, None]
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ def build_spec(scene: Scene, meshes: Path | None = None) -> MjSpec:
     # Explicit damping where drives have friction, delay and lag (`discrete_armature`). The nominal robot has none of
     # them; implicit damping makes the same of it, and is what its policies and banks were made with.
     integrators = mujoco.mjtIntegrator
-    explicit = scene.robot.has_drive_dynamics
+    explicit = scene.has_drive_dynamics
     spec.option.integrator = integrators.mjINT_EULER if explicit else integrators.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL
     spec.option.iterations, spec.option.ls_iterations = 10, 20
@@ -45,7 +45,7 @@ def build_spec(scene: Scene, meshes: Path | None = None) -> MjSpec:
     # Vendor inertias of small links break the triangle inequality by rounding.
     spec.compiler.balanceinertia = True
     spec.compiler.boundmass, spec.compiler.boundinertia = 1e-4, 1e-8
-    add_robot(spec, scene.robot, meshes)
+    add_robot(spec, scene.robot, meshes, dynamic=explicit)
     _add_table(spec, scene.table)
     for item in scene.objects:
         _add_object(spec, item)

@@ -88,7 +88,6 @@ class ObjectGeoms:
 
     def __init__(self, model: MjModel, batch: Batch, objects: Sequence[ObjectSpec]) -> None:
         """See the class."""
-        self._batch = batch
         self.bodies = np.array([model.body(item.name).id for item in objects], dtype=int)
         self.geoms: list[list[int]] = [[model.geom(name).id for name in geom_shapes(item)] for item in objects]
         self._choices = [_Choices(model, item) for item in objects]
@@ -101,8 +100,8 @@ class ObjectGeoms:
         self._meshes = np.array([model.geom(name).id for name, shape in shapes.items() if shape == "mesh"], dtype=int)
         self._radius = batch.expand("geom_rbound") if len(self._meshes) else None
 
-    def apply(self, ids: np.ndarray, choice: np.ndarray, size: np.ndarray, mass: np.ndarray) -> None:
-        """Set the objects of some simulations, then what the engine derives from it, bounding volumes among it.
+    def write(self, ids: np.ndarray, choice: np.ndarray, size: np.ndarray, mass: np.ndarray) -> None:
+        """Set the objects of some simulations; `Batch.set_const` is to follow, then `derived`.
 
         Args:
             ids: (n,) simulations.
@@ -113,9 +112,10 @@ class ObjectGeoms:
         rows = choice.astype(int)
         for k in range(len(self._choices)):
             self._write(ids, k, rows[:, k], size[:, k], mass[:, k])
-        self._batch.set_const(ids.astype(np.int32))
+
+    def derived(self, ids: np.ndarray) -> None:
+        """Set bounding volumes right, which the engine has just set back to those of the meshes that were compiled."""
         if self._radius is not None:
-            # The engine has just set them back to those of the meshes that were compiled.
             half = self._geom_fields["geom_size"][ids[:, None], self._meshes]
             self._radius[ids[:, None], self._meshes] = np.linalg.norm(half, axis=-1)
 

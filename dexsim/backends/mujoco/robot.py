@@ -48,7 +48,7 @@ def collision_bits(region: str, side: str) -> tuple[int, int]:
     return COLLISION_CLASS[region]
 
 
-def add_robot(spec: MjSpec, robot: RobotSpec, meshes: Path | None = None) -> None:
+def add_robot(spec: MjSpec, robot: RobotSpec, meshes: Path | None, dynamic: bool) -> None:
     """Add a robot to a specification, its base welded to the world at the origin.
 
     Args:
@@ -56,6 +56,7 @@ def add_robot(spec: MjSpec, robot: RobotSpec, meshes: Path | None = None) -> Non
         robot: the robot.
         meshes: the vendor's folder (`dexsim.robots.meshes.find_meshes`), to draw its meshes and hide the collision
             primitives; None, and a robot that has no meshes, to draw the primitives.
+        dynamic: whether its drives have delay and lag (`Scene.has_drive_dynamics`).
     """
     import mujoco
 
@@ -71,9 +72,7 @@ def add_robot(spec: MjSpec, robot: RobotSpec, meshes: Path | None = None) -> Non
         body = _add_link(parent, link, joint)
         bodies[joint.child] = body
         if joint.name in moving:
-            armature = discrete_armature(
-                joint.armature, joint.damping, spec.option.timestep, explicit=robot.has_drive_dynamics
-            )
+            armature = discrete_armature(joint.armature, joint.damping, spec.option.timestep, explicit=dynamic)
             _add_joint(body, joint, limited=joint.name in robot.commands, armature=float(armature))
     for tip in robot.fingertips:
         bodies[tip.link].add_site(
@@ -89,7 +88,7 @@ def add_robot(spec: MjSpec, robot: RobotSpec, meshes: Path | None = None) -> Non
         bodies[palm.link].add_site(
             name=f"palm_{palm.side}", pos=position, quat=quat.tolist(), size=[0.004] * 3, group=4
         )
-    _add_drives(spec, robot)
+    _add_drives(spec, robot, dynamic)
     _add_couplings(spec, robot)
     _exclude_neighbours(spec, robot)
     if meshes is not None and robot.urdf:
@@ -148,7 +147,7 @@ def _add_joint(body: MjsBody, joint: Joint, limited: bool, armature: float) -> N
     )  # fmt: skip
 
 
-def _add_drives(spec: MjSpec, robot: RobotSpec) -> None:
+def _add_drives(spec: MjSpec, robot: RobotSpec, dynamic: bool) -> None:
     """Position drives in canonical order, so that `ctrl` is the (26,) vector of joint targets in rad."""
     import mujoco
 
@@ -158,7 +157,7 @@ def _add_drives(spec: MjSpec, robot: RobotSpec) -> None:
         drive.set_to_position(kp=joint.stiffness, kv=joint.damping)
         drive.ctrlrange[:], drive.ctrllimited = joint.limits, mujoco.mjtLimited.mjLIMITED_TRUE
         drive.forcerange[:], drive.forcelimited = (-joint.effort, joint.effort), mujoco.mjtLimited.mjLIMITED_TRUE
-        if robot.has_drive_dynamics:
+        if dynamic:
             _filter_targets(drive, joint, spec.option.timestep)
 
 

@@ -28,7 +28,7 @@ Rows = Mapping[str, np.ndarray]
 
 def set_friction(model: MjModel, robot: RobotSpec) -> None:
     """Make the dry friction of a compiled model independent of its time step; see `friction_law`."""
-    if robot.has_drive_dynamics:
+    if model.na:  # compiled with drive dynamics
         dofs, damping = robot.command_index, np.array([robot.joint(name).damping for name in robot.commands])
         rate, held = friction_law(1 / model.dof_invweight0[dofs], damping, model.opt.timestep)
         model.dof_solref[dofs], model.dof_solimp[dofs, :2] = np.stack([-np.ones_like(rate), -rate], 1), held[:, None]
@@ -87,23 +87,28 @@ class RobotFields:
         """Whether a parameter is a constant of the robot."""
         return name in self._apply
 
-    def write(self, ids: np.ndarray, names: Collection[str], values: Rows) -> None:
+    def write(self, ids: np.ndarray, names: Collection[str], values: Rows) -> bool:
         """Bring some simulations up to date.
 
         Args:
             ids: (n,) of the simulations.
             names: which constants have changed; others than the robot's are passed over.
             values: every constant that was ever set, name -> (n, k).
+
+        Returns:
+            Whether the engine derives others of what was written: `Batch.set_const` is to follow, then `derived`.
         """
         done = set()
         for name in (name for name in names if name in self._apply):
             if self._apply[name] not in done:
                 self._apply[name](ids, values)
                 done.add(self._apply[name])
-        if not _DERIVING.isdisjoint(names):
-            self._batch.set_const(ids.astype(np.int32))
-            if self._robot.has_drive_dynamics:
-                self._friction(ids, values)
+        return not _DERIVING.isdisjoint(names)
+
+    def derived(self, ids: np.ndarray, values: Rows) -> None:
+        """Bring up to date what follows from the constants that the engine has derived anew; `values` as in `write`."""
+        if self._model.na:
+            self._friction(ids, values)
 
     # -- drives --------------------------------------------------------------------------------------------------------
 
@@ -133,7 +138,7 @@ class RobotFields:
         self._field("dof_solimp")[ids[:, None], self._dofs, :2] = held[..., None]
 
     def _armature(self, ids: np.ndarray, values: Rows) -> None:
-        timestep, explicit = self._model.opt.timestep, self._robot.has_drive_dynamics
+        timestep, explicit = self._model.opt.timestep, self._model.na > 0
         armature = discrete_armature(values["joint_armature"], values["joint_damping"], timestep, explicit)
         self._set("dof_armature", ids, armature)
 

@@ -268,6 +268,7 @@ def test_gains_change_how_targets_are_tracked(engine: BackendSettings, name: str
 def test_parameters_of_the_others_stay(engine: BackendSettings) -> None:
     backend, twin = build(engine, 3), build(engine, 3)
     known = {name: torch.from_numpy(value) for name, value in constants(ROBOT).items()}
+    known |= {name: torch.tensor([value]).double() for name, value in parameters.CONTACT.items()}
     other = {name: 0.9 * value[None] for name, value in {**known, **parameters.nominal(backend.scene)}.items()}
     assert set(other) == set(parameters.PARAMETERS)
     backend.set_parameters(torch.tensor([1]), other)

@@ -36,7 +36,7 @@ def first_episodes(count: int) -> EpisodeDraws:
 
 
 def test_paper_is_table_4() -> None:
-    assert settings.to_dict(build(**PAPER)) == {
+    assert settings.to_dict(build(**PAPER)) == settings.to_dict(build()) | {
         "object_mass": [0.03, 0.1],
         "object_friction": [0.5, 1.5],
         "object_scale": [0.95, 1.05],
