@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from dexsim import cli, settings
-from dexsim.backends import BackendSettings
+from dexsim.backends.mujoco.settings import MujocoSettings
 from dexsim.control.actions import ControlSettings
 from dexsim.env.randomization import RandomizationSettings
 from dexsim.rl.ppo import PpoSettings
@@ -28,7 +28,7 @@ from tests.fakes import RUN_FOLDER
 # Options of groups, and verbs.
 HOMES: dict[str, type[Any]] = {
     "control/relative": ControlSettings,
-    "backend/mujoco": BackendSettings,
+    "backend/mujoco": MujocoSettings,
     "randomization/none": RandomizationSettings,
     "rl/paper": PpoSettings,
     "robot/gr1t2": RobotSettings,
