@@ -207,7 +207,7 @@ def summarize(episodes: Sequence[Episode]) -> list[Metric]:
     They are rates of what is true or false and means of the rest, over the episodes that have a value.
     """
     metrics: list[Metric] = []
-    for name in filter(is_rate, episodes[0]):
+    for name in sorted(filter(is_rate, episodes[0]), key=lambda name: name == "terminated"):
         count = sum(bool(episode[name]) for episode in episodes)
         metrics.append((name, count / len(episodes), "1", len(episodes), wilson(count, len(episodes))))
     means = [("return", "1"), ("length", "steps"), *((name, "") for name in episodes[0] if name.startswith("metric_"))]
