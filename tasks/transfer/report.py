@@ -50,7 +50,7 @@ class Group:
     @property
     def name(self) -> str:
         """What it is called, with how many robots it has."""
-        return self.kind if self.kind == NOMINAL else f"{self.kind}, {len(self.outcomes)} robots"
+        return f"{self.kind} robot" if self.kind == NOMINAL else f"{self.kind} robots ({len(self.outcomes)})"
 
 
 def write(outcomes: Sequence[Outcome], left_out: Mapping[str, str], seed: int, run: RunFolder) -> None:
@@ -68,7 +68,10 @@ def write(outcomes: Sequence[Outcome], left_out: Mapping[str, str], seed: int, r
     write_episodes(run.path / "episodes.parquet", seed, _episodes(outcomes))
     for block in dict.fromkeys(outcome.place.block for outcome in outcomes):
         _print(f"{block}: success [95% interval], %", *_success_table(_of(outcomes, block)))
-        _print(f"{block}: where success is lost", *_loss_table([each for each in groups if each.block == block]))
+        for kind in KINDS:
+            mine = [each for each in groups if (each.block, each.kind) == (block, kind)]
+            if mine:
+                _print(f"{block}: where success is lost, {mine[0].name}", *_turned(*_loss_table(mine)))
     _write_page(outcomes, groups, left_out, run)
 
 
@@ -157,6 +160,12 @@ def _loss_table(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
         rows.append([group.engine, group.name, *("-" if value == "nan" else value for value in values)])
     titles = (name.removeprefix("metric_").removeprefix("stage_").replace("_", " ") for name in shown)
     return ["", "robots", *titles], rows
+
+
+def _turned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """The table with a column a group: it has too many figures for the width of a terminal."""
+    first, *figures = zip(header, *rows, strict=True)
+    return list(first), [list(figure) for figure in figures[1:]]
 
 
 def _print(title: str, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
