@@ -23,6 +23,7 @@ from tasks.verbs.evaluate import EvaluateSettings
 from tasks.verbs.export import ExportSettings
 from tasks.verbs.play import PlaySettings
 from tasks.verbs.train import TrainSettings
+from tasks.verbs.transfer import TransferSettings
 from tests.fakes import RUN_FOLDER
 
 # Options of groups, and verbs.
@@ -41,6 +42,7 @@ HOMES: dict[str, type[Any]] = {
     "export": ExportSettings,
     "play": PlaySettings,
     "train": TrainSettings,
+    "transfer": TransferSettings,
     **{f"task/{name}": task_class(name).Settings for name in task_names()},
 }
 

@@ -67,9 +67,10 @@ def write(outcomes: Sequence[Outcome], left_out: Mapping[str, str], seed: int, r
     atomic_write(run.path / "transfer.csv", _csv(outcomes))
     write_episodes(run.path / "episodes.parquet", seed, _episodes(outcomes))
     for block in dict.fromkeys(outcome.place.block for outcome in outcomes):
-        _print(f"{block}: success [95% interval], %", *_success_table(_of(outcomes, block)))
+        own = [group for group in groups if group.block == block]
+        _print(f"{block}: success [95% interval], %", *_short_table(own))
         for kind in KINDS:
-            mine = [each for each in groups if (each.block, each.kind) == (block, kind)]
+            mine = [group for group in own if group.kind == kind]
             if mine:
                 _print(f"{block}: where success is lost, {mine[0].name}", *_turned(*_loss_table(mine)))
     _write_page(outcomes, groups, left_out, run)
@@ -129,6 +130,25 @@ def _episodes(outcomes: Sequence[Outcome]) -> list[Episode]:
     ]
     keys = dict.fromkeys(key for row in rows for key in row)
     return [{key: row.get(key) for key in keys} for row in rows]
+
+
+def _short_table(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: engines against kinds of robots, with the worst and the best of several."""
+    found = {(group.engine, group.kind): group for group in groups}
+    header, rows = [""], {group.engine: [group.engine] for group in groups}
+    for kind in dict.fromkeys(group.kind for group in groups):
+        first = next(group for group in groups if group.kind == kind)
+        several = len(first.outcomes) > 1
+        header += [first.name, *(["worst, best"] if several else [])]
+        for engine, row in rows.items():
+            group = found.get((engine, kind))
+            row += ["-"] * (1 + several) if group is None else [_rate(group.episodes), *_spread(group)]
+    return header, list(rows.values())
+
+
+def _spread(group: Group) -> list[str]:
+    rates = [100 * successes / n for successes, n in (outcome.success for outcome in group.outcomes)]
+    return [f"{min(rates):.0f}, {max(rates):.0f}"] if len(rates) > 1 else []
 
 
 def _success_table(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:

@@ -1,7 +1,7 @@
 """Robots that a policy was not trained on: simulated ones with hidden constants, and what a fit to their logs finds.
 
-Both become files of tuned robots in a run folder, `robots/<robot>/<seed>/hidden.yaml` and `tuned.yaml`. A fit runs the verbs
-`excite` and `autotune`, which see the robot's log only; one that was killed is gone on with.
+Both become files of tuned robots in a run folder, `robots/<robot>/<seed>/hidden.yaml` and `tuned.yaml`. A fit runs the
+verbs `excite` and `autotune`, which see the robot's log only; one that was killed is gone on with.
 """
 
 from __future__ import annotations

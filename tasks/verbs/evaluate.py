@@ -89,11 +89,16 @@ def check(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
 
 
 def _read(config: Mapping[str, Any], overrides: Sequence[str]) -> EvaluateSettings:
+    refuse_training_only(overrides)
+    return settings.build(EvaluateSettings, config)
+
+
+def refuse_training_only(overrides: Sequence[str]) -> None:
+    """Refuse what was given in vain: settings of a task that only training heeds."""
     for text in overrides:
         key = key_of(text)
         if key in [f"task.{name}" for name in tasks.TRAINING_ONLY]:
             raise UserError(f"{key}: only training heeds it; an evaluation's episodes start at the beginning")
-    return settings.build(EvaluateSettings, config)
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,12 @@ from dexsim.runs import RunFolder, find_run
 from tasks.transfer import cells, report
 from tasks.transfer.cells import Cell, Column, Outcome, Place
 from tasks.transfer.robots import FOLDER, Robots, fits_folder
-from tasks.verbs.evaluate import EvaluateSettings, environment_of
+from tasks.verbs.evaluate import EvaluateSettings, environment_of, refuse_training_only
 
 logger = logging.getLogger(__name__)
 
 Section = dict[str, Any] | None
-CONFIG = "config.yaml"
+CONFIG = "transfer.yaml"  # what a run goes on with, with absolute paths
 MOST_ROBOTS = 1000
 
 
@@ -52,6 +52,7 @@ class TransferSettings:
         seed: Of the set of episodes.
         threads: Simulation threads, 0 for one a core.
         engines: Name of a row -> what takes the place of the checkpoint's section `backend`; None leaves it out.
+        rows: Names of the engines that are run, None for all.
         robots: How many simulated robots.
         robot_seed: Of the first of them.
         spread: How far their constants lie from the documented ones.
@@ -69,6 +70,7 @@ class TransferSettings:
     seed: int
     threads: int
     engines: dict[str, Section]
+    rows: list[str] | None
     robots: int
     robot_seed: int
     spread: float
@@ -90,9 +92,12 @@ class TransferSettings:
         require(0 <= self.robot_seed < 2**32, "robot_seed", self.robot_seed, "0 to 4294967295")
         require(0 <= self.spread <= 10, "spread", self.spread, "0 to 10")
         require(not self.tuned or self.robots > 0, "tuned", self.tuned, "false where robots = 0")
+        require(self.tuned or self.fits is None, "fits", self.fits, "null without tuned=true")
         sound = all(re.fullmatch(r"\w[\w.-]*", name) for name in self.engines)
         require(sound, "engines", list(self.engines), "named with letters, digits and any of _ . -")
-        require(any(section is not None for section in self.engines.values()), "engines", {}, "an engine or more")
+        for name in self.rows or ():
+            require(name in self.engines, "rows", self.rows, f"a list of {', '.join(self.engines)}")
+        require(bool(self.chosen), "rows", self.rows, "an engine or more, or null for all")
 
     @property
     def checkpoints(self) -> list[str]:
@@ -104,16 +109,22 @@ class TransferSettings:
         """Of the simulated robots."""
         return range(self.robot_seed, self.robot_seed + self.robots)
 
+    @property
+    def chosen(self) -> dict[str, dict[str, Any]]:
+        """The engines that were asked for, by the names of their rows."""
+        names = self.engines if self.rows is None else self.rows
+        return {name: section for name in names if (section := self.engines[name]) is not None}
+
     def installed(self) -> dict[str, dict[str, Any]]:
-        """The engines that there are, by the names of their rows; those that are not are said in a line each."""
+        """Those of them that there are; those that are not are said in a line each."""
         found = {}
-        for name, section in self.engines.items():
-            engine = (section or {}).get("name", BACKENDS[0])
-            if section is not None and engine in BACKENDS:
+        for name, section in self.chosen.items():
+            engine = section.get("name", BACKENDS[0])
+            if engine in BACKENDS:
                 found[name] = section
-            elif section is not None:
+            else:
                 logger.warning("%s is left out: no simulator %r here, only %s", name, engine, ", ".join(BACKENDS))
-        require(bool(found), "engines", list(self.engines), f"of {', '.join(BACKENDS)}")
+        require(bool(found), "rows", [*self.chosen], f"engines with a name of {', '.join(BACKENDS)}")
         return found
 
     def evaluation(self, checkpoint: str, engine: dict[str, Any], column: Column) -> EvaluateSettings:
@@ -294,7 +305,6 @@ def _check(options: TransferSettings, blocks: Sequence[Block], engines: Mapping[
             with checkpoints.blamed(block.checkpoint, "evaluated"):
                 environment_of(block.checkpoint.config, evaluation).check()
     if options.fits is not None:
-        require(options.tuned, "fits", options.fits, "null without tuned=true")
         fits_folder(options.fits)
     if options.tuned:
         cli.compose("excite", options.excite)
@@ -303,6 +313,7 @@ def _check(options: TransferSettings, blocks: Sequence[Block], engines: Mapping[
 
 def _read(config: Mapping[str, Any], overrides: Sequence[str], run: RunFolder | None = None) -> TransferSettings:
     """What to measure; what a run that is gone on with has done is copied into the folder of a new one."""
+    refuse_training_only(overrides)
     values = settings.plain(config)
     if values.get("resume") is not None:
         values = _resumed(values, overrides, run)
@@ -333,7 +344,7 @@ def _resumed(values: Mapping[str, Any], overrides: Sequence[str], run: RunFolder
 
 
 def _from_anywhere(options: TransferSettings, run: RunFolder) -> TransferSettings:
-    """The options with absolute paths; the config is stored so too, to go on with from any folder."""
+    """The options with absolute paths, which are stored too: to go on with from any folder."""
     paths = [str(checkpoints.load(path).path.absolute()) for path in options.checkpoints]
     fits = None if options.fits is None else str(fits_folder(options.fits))
     options = replace(options, checkpoint=paths, fits=fits)
