@@ -63,7 +63,7 @@ class EpisodeFigures:
         self._steps += under_way
         self._follow(under_way)
         if self._slips:
-            self._hold(under_way)
+            self._hold()
 
     def figures(self, ended: Tensor) -> Tensors:
         """Name -> (N,) of the episodes so far; those that `ended` (N,) are forgotten."""
@@ -86,9 +86,9 @@ class EpisodeFigures:
                     counted = (self._moved & joints).double()[world.mirrored.long()]
                     self._squares[name] += (squared * counted).sum(dim=1) / counted.sum(dim=1)
 
-    def _hold(self, under_way: Tensor) -> None:
+    def _hold(self) -> None:
         world = self._env.world
-        self._picked |= self._env.task.stages(world)["picked_up"] & under_way
+        self._picked |= self._env.task.stages(world)["picked_up"]
         contact = world.state.contact
         touches = torch.stack([contact[:, pairs].any(dim=1) for pairs in self._pairs], dim=1)
         held = touches & self._picked[:, None]
