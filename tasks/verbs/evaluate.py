@@ -143,6 +143,7 @@ class Subject:
         allowed = tuple(_given(self.options.control))
         checkpoints.check_matches(self.checkpoint, env.spec_table(), allow=allowed)
         rows = run_episodes(env, self.policy.to(env.device), self.options.episodes, env.recorder())
+        env.close()
         return rows, env.nonfinite_count
 
 
