@@ -162,6 +162,15 @@ def test_an_engine_that_cannot_simulate_it_is_left_out(
         cli.run("transfer", [f"checkpoint={trained}", "rows=[new]", *new, *FEW])
 
 
+def test_what_is_not_another_engine_s_fault_ends_it(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise UserError("num_envs = 2: the engine cannot make so many copies")
+
+    monkeypatch.setattr(EnvSettings, "make", refuse)
+    with pytest.raises(UserError, match="^num_envs = 2"):
+        cli.run("transfer", [f"checkpoint={trained}", "rows=[mujoco_1ms]", *FEW])
+
+
 class Verbs:
     """Stands in for `cli.run`: writes what `excite` and `autotune` would, in no time."""
 
