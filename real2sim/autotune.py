@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from dexsim import settings
-from dexsim.backends import BackendSettings
+from dexsim.backends.make import load_settings
 from dexsim.errors import UserError, one_line, require
 from dexsim.files import atomic_write
 from dexsim.launch.overrides import assign, command, given
@@ -96,7 +96,7 @@ class AutotuneSettings:
     log: str
     robot: dict[str, Any]
     real2sim: Real2SimSettings
-    backend: BackendSettings
+    backend: dict[str, Any]
     heldout: str | list[str] | None
     heldout_episode: int | list[int] | None
     units: str | None
@@ -149,6 +149,7 @@ def check(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
     """Refuse what cannot be fitted, as far as that shows before it starts."""
     options = _read(config, overrides)
     robot = load_robot(options.robot)
+    load_settings(options.backend)
     log, _ = _logs(options, robot)
     SearchSpace(robot, options.real2sim.space, log.joints, log.moved)
 
@@ -189,7 +190,8 @@ def autotune(options: AutotuneSettings, run: RunFolder) -> None:
     robot = load_robot(options.robot)
     log, heldout = _logs(options, robot)
     space = SearchSpace(robot, options.real2sim.space, log.joints, log.moved)
-    problem = Problem(log, space, options.backend)
+    backend = load_settings(options.backend)
+    problem = Problem(log, space, backend)
     for each in heldout:
         problem.on(each)  # refuses one of which hardly a row counts, before the work
     _log.info("%s", _describe(log, heldout, space))
@@ -207,7 +209,7 @@ def autotune(options: AutotuneSettings, run: RunFolder) -> None:
     if ranking is not None and ranking is not fit.search:
         sets[ALGORITHM_1] = space.constants(ranking.ranked(0.0))
     judged = tuple(judge(problem, each, sets) for each in (log, *heldout))
-    speed = throughput.measure(problem, options.random_candidates, options.backend.threads)
+    speed = throughput.measure(problem, options.random_candidates, backend.threads)
     outcome = Outcome(problem, fit, confidence, judged, ranking, took, speed, effort_doubt)
     write_files(outcome, load_robot({**options.robot, "tuned": None}), run.path)
     record(outcome, run)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from dexsim import settings
-from dexsim.backends import BackendSettings
+from dexsim.backends.make import load_settings
 from dexsim.files import atomic_write
 from dexsim.report import terminal
 from dexsim.robots import RobotSpec, constants, load
@@ -100,7 +100,7 @@ def recover(
     """
     measured, source = simulate(robot, log, options)
     space = SearchSpace(robot, how.space, measured.joints, measured.moved)
-    problem = Problem(measured, space, settings.load(BackendSettings, "backend/mujoco"))
+    problem = Problem(measured, space, load_settings())
     with tempfile.TemporaryDirectory() as folder:
         fit = Fit(problem, how.stages, Path(folder) / "fit.npz", seed=0)
         fit.run()

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from dexsim import settings
-from dexsim.backends import BackendSettings, InitialState
-from dexsim.backends.make import make_backend
+from dexsim.backends import InitialState
+from dexsim.backends.make import load_settings, make_backend
 from dexsim.errors import require
 from dexsim.robots import RobotSpec, constants, labels, with_constants
 from dexsim.robots.constants import drives_of, owner_of
@@ -121,7 +121,7 @@ class SimulatedRobot:
         self.joints, self.options = robot.commands, options
         self.hidden = {**hidden_constants(robot, options.seed, options.spread), **(hidden or {})}
         self._robot = with_constants(robot, self.hidden)
-        backend = settings.load(BackendSettings, "backend/mujoco", {"threads": 1, "timestep": options.timestep})
+        backend = load_settings({"threads": 1, "timestep": options.timestep})
         self._backend = make_backend(Scene(self._robot, timestep=options.timestep, collisions=False), 1, backend)
         self._substeps = round(1 / (options.rate_hz * options.timestep))
         self._commanded = torch.from_numpy(robot.command_index)

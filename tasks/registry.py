@@ -59,7 +59,7 @@ class EnvSettings:
     Attributes:
         task: `name` and the task's own settings.
         robot: `dexsim.robots.RobotSettings`.
-        backend: `dexsim.backends.BackendSettings`.
+        backend: `dexsim.backends.BackendSettings`, or those of the simulator that it names.
         randomization: `dexsim.env.randomization.RandomizationSettings`.
         control: `dexsim.control.actions.ControlSettings`.
     """
@@ -116,15 +116,14 @@ class EnvSettings:
         parts.control.substeps(parts.scene.timestep)
 
     def _parts(self, training: bool) -> _Parts:
-        from dexsim.backends.base import BackendSettings
-        from dexsim.backends.make import device_of
+        from dexsim.backends.make import device_of, load_settings
         from dexsim.control.actions import ControlSettings
         from dexsim.env.drives import DriveDraws
         from dexsim.env.randomization import RandomizationSettings
         from dexsim.robots import load_robot
 
         robot = load_robot(self.robot)
-        engine = settings.load(BackendSettings, "backend/mujoco", self.backend)
+        engine = load_settings(self.backend)
         task = make_task(self.task, robot, device_of(engine), training)
         control = settings.load(ControlSettings, "control/relative", self.control)
         randomization = settings.load(RandomizationSettings, "randomization/none", self.randomization)

@@ -120,6 +120,9 @@ class PointEnv:
     def close(self) -> None:
         pass
 
+    def recorder(self) -> None:
+        return None
+
     def mirrors(self) -> dict[str, Mirror]:
         """The task is the same in a mirror: y and -y change places."""
         signs = {"obs": 2, "states": 3, "actions": 1}

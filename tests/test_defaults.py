@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from dexsim import cli, settings
-from dexsim.backends import BackendSettings
+from dexsim.backends.mujoco.settings import MujocoSettings
 from dexsim.control.actions import ControlSettings
 from dexsim.env.randomization import RandomizationSettings
 from dexsim.rl.ppo import PpoSettings
@@ -23,12 +23,13 @@ from tasks.verbs.evaluate import EvaluateSettings
 from tasks.verbs.export import ExportSettings
 from tasks.verbs.play import PlaySettings
 from tasks.verbs.train import TrainSettings
+from tasks.verbs.transfer import TransferSettings
 from tests.fakes import RUN_FOLDER
 
 # Options of groups, and verbs.
 HOMES: dict[str, type[Any]] = {
     "control/relative": ControlSettings,
-    "backend/mujoco": BackendSettings,
+    "backend/mujoco": MujocoSettings,
     "randomization/none": RandomizationSettings,
     "rl/paper": PpoSettings,
     "robot/gr1t2": RobotSettings,
@@ -41,6 +42,7 @@ HOMES: dict[str, type[Any]] = {
     "export": ExportSettings,
     "play": PlaySettings,
     "train": TrainSettings,
+    "transfer": TransferSettings,
     **{f"task/{name}": task_class(name).Settings for name in task_names()},
 }
 

@@ -44,6 +44,8 @@ SMALL: dict[str, list[str]] = {
     "train": ["num_envs=4", "frames=32", "minutes=null", "wandb=disabled", "backend.threads=1", *NETWORK],
     "resume train": ["frames=64", "wandb=disabled"],
     "evaluate": ["episodes=2", "num_envs=2", "threads=1", "magnitudes=[4]"],
+    "transfer": ["episodes=2", "num_envs=2", "threads=1", "robots=1", "tuned=false", "rows=[as_trained]"],
+    "resume transfer": ["threads=1"],
     "bench": ["num_envs=2", "threads=[1]", "steps=2", "epochs=1"],
     "demo": ["minutes=0.01", "episodes=2"],
     "excite": ["excitation.duration_s=20"],

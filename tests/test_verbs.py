@@ -18,6 +18,7 @@ SWEEPS = {
     "excite": (("interface=simulated,simulatd",), "interface = 'simulatd': no robot interface of that name; allowed"),
     "export": (("name=a,b/c", "checkpoint=no"), "name = 'b/c': must be letters"),
     "play": (("port=0", "task.bank=box_lift,no"), "task.bank = 'no': no file "),
+    "transfer": (("episodes=1,0", "checkpoint=no"), "episodes = 0: must be at least 1"),
     "train": (("task=grasp_and_reach", "task.objects=[can],[cann]"), "no object or group named 'cann'"),
 }
 

@@ -21,7 +21,7 @@ TIMESTEPS = (0.0005, 0.02)
 
 @dataclass(frozen=True, kw_only=True)
 class BackendSettings:
-    """Which simulator, and how it runs.
+    """Which simulator, and how it runs: what all of them have; one with keys of its own has a class of its own.
 
     Attributes:
         name: one of `BACKENDS`.

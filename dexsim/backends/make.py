@@ -1,13 +1,33 @@
-"""Makes the backend that the settings name."""
+"""Makes the backend that the settings name, and reads those settings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 
-from dexsim.backends.base import Backend, BackendSettings
+from dexsim import settings as configs
+from dexsim.backends.base import BACKENDS, Backend, BackendSettings
+from dexsim.backends.mujoco.settings import MujocoSettings
+from dexsim.errors import require
 from dexsim.scene import Scene
+
+DEFAULT = "mujoco"
+# Name of a simulator -> its settings, where it has some of its own.
+_SETTINGS: dict[str, type[BackendSettings]] = {"mujoco": MujocoSettings}
+
+
+def load_settings(section: Mapping[str, Any] | None = None) -> BackendSettings:
+    """The settings of a config section `backend`; keys left out are as that simulator's config ships.
+
+    Raises:
+        UserError: for an unknown simulator, or a key that it does not have.
+    """
+    given = dict(configs.plain(section or {}))
+    name = given.get("name", DEFAULT)
+    require(name in BACKENDS, "backend.name", name, f"one of {', '.join(BACKENDS)}")
+    return configs.load(_SETTINGS.get(name, BackendSettings), f"backend/{name}", given)
 
 
 def make_backend(scene: Scene, num_envs: int, settings: BackendSettings) -> Backend:
@@ -18,7 +38,8 @@ def make_backend(scene: Scene, num_envs: int, settings: BackendSettings) -> Back
 def _make_mujoco(scene: Scene, num_envs: int, settings: BackendSettings) -> Backend:
     from dexsim.backends.mujoco.backend import MujocoBackend
 
-    return MujocoBackend(scene, num_envs, settings.threads)
+    solver = settings if isinstance(settings, MujocoSettings) else None
+    return MujocoBackend(scene, num_envs, settings.threads, solver)
 
 
 def _make_physx(scene: Scene, num_envs: int, settings: BackendSettings) -> Backend:

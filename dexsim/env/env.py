@@ -19,6 +19,7 @@ from dexsim.control.symmetry import Mirror, mirror_actions, mirror_commands, mir
 from dexsim.env.contract import StepResult, Tensors
 from dexsim.env.draws import Columns, EpisodeDraws
 from dexsim.env.drives import DriveDraws
+from dexsim.env.figures import EpisodeFigures
 from dexsim.env.perturbation import Perturbation, PerturbationSettings
 from dexsim.env.randomization import RandomForce, RandomizationSettings, draw_parameters
 from dexsim.env.task import Task, weighted_sum
@@ -243,6 +244,10 @@ class Env:
         if ended:
             info.update(self._finish(done, truncated, broken))
         return StepResult(self._observe(done), reward, terminated, truncated, info)
+
+    def recorder(self) -> EpisodeFigures:
+        """What measures tracking and slip while episodes are evaluated."""
+        return EpisodeFigures(self)
 
     def spec_table(self) -> dict[str, Any]:
         """Everything that a policy is matched against: joints, rates, units, observation layout."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from dexsim.env.contract import LearnerEnv
+from dexsim.env.contract import LearnerEnv, Tensors
 from dexsim.errors import require
 from dexsim.report.progress import ProgressLine, minutes
 
@@ -19,7 +19,21 @@ Episode = dict[str, Any]
 EPISODE = {"return": "episode_return", "length": "episode_length", "success": "success", "picked_up": "picked_up"}
 
 
-def run_episodes(env: LearnerEnv, policy: Callable[[Tensor], Tensor], episodes: int) -> list[Episode]:
+class Recorder(Protocol):
+    """Measures what an environment does not report by itself."""
+
+    def look(self) -> None:
+        """Take in the state between two steps."""
+        ...
+
+    def figures(self, ended: Tensor) -> Tensors:
+        """Name -> (N,) of the episodes so far; those that `ended` (N,) are forgotten."""
+        ...
+
+
+def run_episodes(
+    env: LearnerEnv, policy: Callable[[Tensor], Tensor], episodes: int, recorder: Recorder | None = None
+) -> list[Episode]:
     """Run exactly so many episodes, the same number in each environment (give or take one).
 
     Counting the first to finish would favour short ones; here each environment gives its first ones, long or short.
@@ -28,6 +42,7 @@ def run_episodes(env: LearnerEnv, policy: Callable[[Tensor], Tensor], episodes: 
         env: Freshly made or seeded.
         policy: Observations (N, num_obs) -> actions (N, num_actions).
         episodes: How many, over all environments.
+        recorder: Whose figures become metrics too.
 
     Returns:
         An entry an episode, in the order of environments: `env`, `episode`, `return`, `length` (policy steps),
@@ -42,10 +57,15 @@ def run_episodes(env: LearnerEnv, policy: Callable[[Tensor], Tensor], episodes: 
     with torch.inference_mode():
         obs = env.reset()
         while len(rows) < episodes:
+            if recorder is not None:
+                recorder.look()
             result = env.step(policy(obs["obs"]))
             obs = result.obs
-            counted = ((result.terminated | result.truncated) & (count < quota)).nonzero()[:, 0]
+            ended = result.terminated | result.truncated
+            counted = (ended & (count < quota)).nonzero()[:, 0]
             columns = {"terminated": result.terminated, **dict(_columns(result.info))}
+            if recorder is not None and bool(ended.any()):
+                columns |= {f"metric_{name}": value for name, value in recorder.figures(ended).items()}
             for index in counted.tolist():
                 values = {name: _plain(value[index]) for name, value in columns.items()}
                 rows.append({"env": index, "episode": int(count[index]), **values})

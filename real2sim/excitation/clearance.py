@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from dexsim import settings
-from dexsim.backends import BackendSettings, InitialState
-from dexsim.backends.make import make_backend
+from dexsim.backends import InitialState
+from dexsim.backends.make import load_settings, make_backend
 from dexsim.backends.mujoco.model import build_spec
 from dexsim.robots import Link, RobotSpec
 from dexsim.robots.spec import SIDES
@@ -169,7 +168,7 @@ def follow(robot: RobotSpec, time: np.ndarray, command: np.ndarray) -> tuple[np.
     backend = make_backend(
         Scene(robot, timestep=timestep, collisions=False),
         1,
-        settings.load(BackendSettings, "backend/mujoco", {"threads": 1, "timestep": timestep}),
+        load_settings({"threads": 1, "timestep": timestep}),
     )
     first = command[:1]
     start = InitialState(

@@ -31,7 +31,7 @@ from tasks.verbs.robustness import sweep
 logger = logging.getLogger(__name__)
 
 Section = dict[str, Any] | None
-Metric = tuple[str, float, str, tuple[float, float]]
+Metric = tuple[str, float, str, int, tuple[float, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +89,62 @@ def check(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
 
 
 def _read(config: Mapping[str, Any], overrides: Sequence[str]) -> EvaluateSettings:
+    refuse_training_only(overrides)
+    return settings.build(EvaluateSettings, config)
+
+
+def refuse_training_only(overrides: Sequence[str]) -> None:
+    """Refuse what was given in vain: settings of a task that only training heeds."""
     for text in overrides:
         key = key_of(text)
         if key in [f"task.{name}" for name in tasks.TRAINING_ONLY]:
             raise UserError(f"{key}: only training heeds it; an evaluation's episodes start at the beginning")
-    return settings.build(EvaluateSettings, config)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained policy, and the environment that it is measured in.
+
+    Attributes:
+        checkpoint: Where the policy comes from.
+        environment: The checkpoint's, with what was given in its place.
+        policy: Without exploration noise.
+        options: What was asked for.
+    """
+
+    checkpoint: checkpoints.Checkpoint
+    environment: EnvSettings
+    policy: Policy
+    options: EvaluateSettings
+
+    @classmethod
+    def of(cls, options: EvaluateSettings, checkpoint: checkpoints.Checkpoint | None = None) -> Subject:
+        """Load what is to be measured; a `checkpoint` that is loaded already is taken as it is."""
+        found = checkpoint or checkpoints.load(options.checkpoint)
+        with checkpoints.blamed(found, "evaluated"):
+            return cls(found, environment_of(found.config, options), Policy.from_checkpoint(found), options)
+
+    @property
+    def num_envs(self) -> int:
+        """Environments that are stepped together."""
+        return min(self.options.num_envs, self.options.episodes)
+
+    def roll_out(
+        self, dump_dir: Path | None = None, perturbation: PerturbationSettings | None = None
+    ) -> tuple[list[Episode], int]:
+        """Run the set of episodes; return them, and how many environments were not finite.
+
+        Args:
+            dump_dir: Where the state of the first of those is written.
+            perturbation: What disturbs the object.
+        """
+        with checkpoints.blamed(self.checkpoint, "evaluated"):
+            env = self.environment.make(self.num_envs, self.options.seed, dump_dir, perturbation)
+        allowed = tuple(_given(self.options.control))
+        checkpoints.check_matches(self.checkpoint, env.spec_table(), allow=allowed)
+        rows = run_episodes(env, self.policy.to(env.device), self.options.episodes, env.recorder())
+        env.close()
+        return rows, env.nonfinite_count
 
 
 def evaluate(options: EvaluateSettings, run: RunFolder) -> list[Episode]:
@@ -101,30 +152,24 @@ def evaluate(options: EvaluateSettings, run: RunFolder) -> list[Episode]:
     import torch
 
     torch.set_num_threads(1)  # small batches; the simulator has its own threads
-    checkpoint = checkpoints.load(options.checkpoint)
-    with checkpoints.blamed(checkpoint, "evaluated"):
-        environment = environment_of(checkpoint.config, options)
-        policy = Policy.from_checkpoint(checkpoint)
-    num_envs = min(options.num_envs, options.episodes)
-    facts = {"checkpoint": str(checkpoint.path), "frame": checkpoint.frame, "num_envs": num_envs}
+    subject = Subject.of(options)
+    checkpoint, environment = subject.checkpoint, subject.environment
+    facts = {"checkpoint": str(checkpoint.path), "frame": checkpoint.frame, "num_envs": subject.num_envs}
     run.write_config({**facts, **settings.to_dict(environment)}, "evaluated.yaml")
 
     nonfinite = 0
 
     def roll_out(perturbation: PerturbationSettings | None = None) -> list[Episode]:
         nonlocal nonfinite
-        with checkpoints.blamed(checkpoint, "evaluated"):
-            env = environment.make(num_envs, options.seed, run.path if nonfinite == 0 else None, perturbation)
-        checkpoints.check_matches(checkpoint, env.spec_table(), allow=tuple(_given(options.control)))
-        rows = run_episodes(env, policy.to(env.device), options.episodes)
-        nonfinite += env.nonfinite_count
+        rows, broken = subject.roll_out(run.path if nonfinite == 0 else None, perturbation)
+        nonfinite += broken
         return rows
 
     episodes = roll_out()
     metrics = summarize(episodes)
-    for name, value, unit, interval in metrics:
-        run.result(name, value, unit, len(episodes), interval)
-    _write_parquet(run.path / "episodes.parquet", options.seed, episodes)
+    for metric in metrics:
+        run.result(*metric)
+    write_episodes(run.path / "episodes.parquet", options.seed, episodes)
     _print_table(metrics, len(episodes))
     if options.forces:
 
@@ -140,19 +185,21 @@ def evaluate(options: EvaluateSettings, run: RunFolder) -> list[Episode]:
         path = run.path / "video.mp4"
         logger.info("recording %s: a minute or two where the vendor's meshes are installed", path)
         filmed = environment.make(1, options.seed)
-        record(filmed, policy, path, filmed.task.episode_s, width=480, height=360)
+        record(filmed, subject.policy, path, filmed.task.episode_s, width=480, height=360)
     return episodes
 
 
 def environment_of(config: Mapping[str, Any], options: EvaluateSettings) -> EnvSettings:
     """Return what makes the environment: the checkpoint's sections, with what was given in their place.
 
-    An empty section given (`randomization={}`) replaces the checkpoint's as a whole, by what ships.
+    An empty section given (`randomization={}`) replaces the checkpoint's as a whole, by what ships, and so does another
+    simulator: its settings are not those of the one before.
     """
     sections: dict[str, dict[str, Any]] = {}
     for name in (field.name for field in fields(EnvSettings)):
         given = _given(options.control) if name == "control" else getattr(options, name)
-        sections[name] = replaced(config[name], None if name == "control" and not given else given)
+        other = name == "backend" and "name" in (given or {}) and given["name"] != config[name].get("name")
+        sections[name] = replaced({} if other else config[name], None if name == "control" and not given else given)
     for key in tasks.TRAINING_ONLY:
         sections["task"].pop(key, None)
     sections["backend"]["threads"] = options.threads
@@ -160,29 +207,36 @@ def environment_of(config: Mapping[str, Any], options: EvaluateSettings) -> EnvS
 
 
 def summarize(episodes: Sequence[Episode]) -> list[Metric]:
-    """Return name, value, unit and 95% interval of each metric: rates of what is true or false, means of the rest."""
+    """Return name, value, unit, samples and 95% interval of each metric.
+
+    They are rates of what is true or false and means of the rest, over the episodes that have a value.
+    """
     metrics: list[Metric] = []
-    for name in filter(is_rate, episodes[0]):
+    for name in sorted(filter(is_rate, episodes[0]), key=lambda name: name == "terminated"):
         count = sum(bool(episode[name]) for episode in episodes)
-        metrics.append((name, count / len(episodes), "1", wilson(count, len(episodes))))
+        metrics.append((name, count / len(episodes), "1", len(episodes), wilson(count, len(episodes))))
     means = [("return", "1"), ("length", "steps"), *((name, "") for name in episodes[0] if name.startswith("metric_"))]
     for name, unit in means:
-        metrics.append((name, *_mean(unit, [float(episode[name]) for episode in episodes])))
+        values = [float(episode[name]) for episode in episodes]
+        metrics.append((name, *_mean(unit, [value for value in values if not math.isnan(value)])))
     return metrics
 
 
-def _mean(unit: str, values: Sequence[float]) -> tuple[float, str, tuple[float, float]]:
+def _mean(unit: str, values: Sequence[float]) -> tuple[float, str, int, tuple[float, float]]:
+    if not values:
+        return math.nan, unit, 0, (math.nan, math.nan)
     mean = sum(values) / len(values)
     variance = sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)
     half = 1.96 * math.sqrt(variance / len(values))
-    return mean, unit, (mean - half, mean + half)
+    return mean, unit, len(values), (mean - half, mean + half)
 
 
 def _given(section: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in section.items() if value is not None}
 
 
-def _write_parquet(path: Path, seed: int, episodes: Sequence[Episode]) -> None:
+def write_episodes(path: Path, seed: int, episodes: Sequence[Episode]) -> None:
+    """Write a row an episode."""
     import pyarrow
     import pyarrow.parquet
 
@@ -195,7 +249,7 @@ def _print_table(metrics: Sequence[Metric], n: int) -> None:
     from rich.table import Table
 
     table = Table("", "mean", "95% interval", title=f"{n} episodes")
-    for name, value, _, (low, high) in metrics:
+    for name, value, _, _, (low, high) in metrics:
         form = number_format(name)
         table.add_row(name.replace("_", " "), form.format(value), f"{form.format(low)} .. {form.format(high)}")
     terminal.console().print(table)

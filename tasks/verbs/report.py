@@ -39,7 +39,7 @@ def write_report(path: Path, title: str, training: Path, evaluation: Path) -> No
 
 def is_rate(name: str) -> bool:
     """Whether a metric of an evaluation is a share of its episodes."""
-    return name in ("success", "picked_up") or name.startswith("stage_")
+    return name in ("success", "picked_up", "terminated") or name.startswith("stage_")
 
 
 def number_format(name: str) -> str:

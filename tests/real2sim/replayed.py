@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dexsim import settings
-from dexsim.backends import BackendSettings
+from dexsim.backends.make import load_settings
 from dexsim.robots import RobotSpec, constants, labels, load, with_constants
 from real2sim.logs.joint_log import JointLog
 from real2sim.search.base import SearchSettings
@@ -20,7 +19,7 @@ from real2sim.search.space import FreeSettings, SearchSpace
 ROBOT = load("gr1t2")
 JOINTS = ("left_elbow_pitch_joint", "left_wrist_yaw_joint", "L_index_proximal_joint")
 ELBOW, WRIST, INDEX = JOINTS
-BACKEND = settings.load(BackendSettings, "backend/mujoco", {"threads": 1})
+BACKEND = load_settings({"threads": 1})
 # What drives of a real robot add to the nominal ones.
 DYNAMICS = {"joint_delay": 0.02, "joint_lag": 0.03, "joint_friction": 0.05}
 # A robot to find, and what is searched for it.

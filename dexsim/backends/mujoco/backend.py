@@ -16,6 +16,7 @@ from dexsim.backends.mujoco.messages import report_warnings
 from dexsim.backends.mujoco.model import build_spec, compile_spec
 from dexsim.backends.mujoco.object_fields import ObjectGeoms
 from dexsim.backends.mujoco.robot_fields import RobotFields, set_friction
+from dexsim.backends.mujoco.settings import MujocoSettings
 from dexsim.errors import UserError, one_line
 from dexsim.robots.constants import check, constants
 from dexsim.rotations import quat_rotate
@@ -32,20 +33,21 @@ class MujocoBackend:
         scene: what to simulate.
         num_envs: how many copies.
         threads: simulation threads, 0 for one a core; results do not depend on it.
+        solver: how contact forces are found; None for what ships.
     """
 
     capabilities = frozenset({"parameters", "wrench", "contacts", "exact_state"})
     fixed_at_build: frozenset[str] = frozenset()
     device = torch.device("cpu")
 
-    def __init__(self, scene: Scene, num_envs: int, threads: int = 0) -> None:
+    def __init__(self, scene: Scene, num_envs: int, threads: int = 0, solver: MujocoSettings | None = None) -> None:
         """See the class."""
         import mujoco
         from mujoco.batch import Batch
 
         self.scene, self.num_envs = scene, num_envs
         report_warnings()
-        self.model: mujoco.MjModel = compile_spec(build_spec(scene), scene)
+        self.model: mujoco.MjModel = compile_spec(build_spec(scene, solver=solver), scene)
         set_friction(self.model, scene.robot)
         # Persistent, a batch goes on from the velocity stage that each step ends with, instead of computing it again.
         # Long rollouts of robots alone have no use for that, and are quicker without data of their own.

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dexsim import settings
 from dexsim.backends.mujoco.robot import ENVIRONMENT, add_robot
+from dexsim.backends.mujoco.settings import MujocoSettings
 from dexsim.errors import UserError, one_line
 from dexsim.scene import ContactPair, ObjectSpec, Scene, Table
 
@@ -22,8 +24,8 @@ SPIN_AND_ROLL = (0.005, 0.0001)
 TINY, POINT = 1e-4, "point"
 
 
-def build_spec(scene: Scene, meshes: Path | None = None) -> MjSpec:
-    """The scene as an editable specification; `meshes` as in `add_robot`."""
+def build_spec(scene: Scene, meshes: Path | None = None, solver: MujocoSettings | None = None) -> MjSpec:
+    """The scene as an editable specification; `meshes` as in `add_robot`, `solver` None for the one that ships."""
     import mujoco
 
     spec = mujoco.MjSpec()
@@ -35,8 +37,7 @@ def build_spec(scene: Scene, meshes: Path | None = None) -> MjSpec:
     integrators = mujoco.mjtIntegrator
     explicit = scene.has_drive_dynamics
     spec.option.integrator = integrators.mjINT_EULER if explicit else integrators.mjINT_IMPLICITFAST
-    spec.option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL
-    spec.option.iterations, spec.option.ls_iterations = 10, 20
+    (solver or settings.load(MujocoSettings, "backend/mujoco")).apply(spec)
     # A diverged environment is reported and reset by us, never silently by the engine.
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     if not scene.collisions:

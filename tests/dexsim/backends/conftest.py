@@ -8,6 +8,7 @@ import pytest
 
 from dexsim.backends import BackendSettings
 from dexsim.backends.base import BACKENDS
+from dexsim.backends.make import load_settings
 from tests.dexsim.backends.scenes import TIMESTEP
 
 MODULES = {"mujoco": "mujoco", "physx": "sapien", "warp": "mujoco_warp", "isaacgym": "isaacgym"}
@@ -16,4 +17,4 @@ MODULES = {"mujoco": "mujoco", "physx": "sapien", "warp": "mujoco_warp", "isaacg
 @pytest.fixture(params=BACKENDS)
 def engine(request: Any) -> BackendSettings:
     pytest.importorskip(MODULES[request.param])
-    return BackendSettings(name=request.param, threads=1, timestep=TIMESTEP)
+    return load_settings({"name": request.param, "threads": 1, "timestep": TIMESTEP})

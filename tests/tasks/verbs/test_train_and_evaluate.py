@@ -25,7 +25,7 @@ from dexsim.rl.agent import PpoAgent
 from dexsim.runs import RunFolder
 from tasks.registry import EnvSettings
 from tasks.verbs import evaluate, report, train
-from tests.fakes import PointEnv, ppo_section, run_verb
+from tests.fakes import PointEnv, ppo_section, run_verb, verb_config
 
 SMALL = {"units": [32], "mini_epochs": 2}
 SECTIONS = {"task": {"name": "point"}, "robot": {"name": "xyz"}, "backend": {}, "randomization": {}, "control": {}}
@@ -209,6 +209,20 @@ def test_evaluate_takes_its_environment_from_the_checkpoint(
     assert [call["control"]["policy_hz"] for call in made] == [10.0, 10.0, 5.0, 10.0]
     assert [call["backend"]["threads"] for call in made] == [0, 0, 1, 0]
     assert {call["num_envs"] for call in made} == {2}
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"timestep": 0.005}, {"name": "one", "cone": "round", "timestep": 0.005, "threads": 0}),
+        ({"name": "one"}, {"name": "one", "cone": "round", "timestep": 0.01, "threads": 0}),
+        ({"name": "other", "timestep": 0.002}, {"name": "other", "timestep": 0.002, "threads": 0}),
+    ],
+)
+def test_another_simulator_is_not_given_the_settings_of_the_first(given: dict[str, Any], found: dict[str, Any]) -> None:
+    config = {**SECTIONS, "backend": {"name": "one", "cone": "round", "timestep": 0.01, "threads": 3}}
+    options = settings.build(evaluate.EvaluateSettings, verb_config("evaluate", checkpoint="x", backend=given))
+    assert evaluate.environment_of(config, options).backend == found
 
 
 def test_evaluate_refuses_another_robot_by_name(tmp_path: Path, trained: Path) -> None:
