@@ -167,7 +167,7 @@ def test_what_is_not_another_engine_s_fault_ends_it(trained: Path, monkeypatch: 
         raise UserError("num_envs = 2: the engine cannot make so many copies")
 
     monkeypatch.setattr(EnvSettings, "make", refuse)
-    with pytest.raises(UserError, match="^num_envs = 2"):
+    with pytest.raises(UserError, match=r"^num_envs = 2"):
         cli.run("transfer", [f"checkpoint={trained}", "rows=[mujoco_1ms]", *FEW])
 
 
