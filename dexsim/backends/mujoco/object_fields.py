@@ -91,6 +91,7 @@ class ObjectGeoms:
         self.bodies = np.array([model.body(item.name).id for item in objects], dtype=int)
         self.geoms: list[list[int]] = [[model.geom(name).id for name in geom_shapes(item)] for item in objects]
         self._choices = [_Choices(model, item) for item in objects]
+        self._batch = batch
         self._mass, self._inertia = batch.expand("body_mass"), batch.expand("body_inertia")
         varied = any(len(item.choices) > 1 or item.parts for item in objects)
         names = ("geom_dataid", "geom_pos", "geom_quat", "geom_aabb") if varied else ()
@@ -99,6 +100,12 @@ class ObjectGeoms:
         shapes = {name: shape for item in objects for name, shape in geom_shapes(item).items()}
         self._meshes = np.array([model.geom(name).id for name, shape in shapes.items() if shape == "mesh"], dtype=int)
         self._radius = batch.expand("geom_rbound") if len(self._meshes) else None
+
+    def apply(self, ids: np.ndarray, choice: np.ndarray, size: np.ndarray, mass: np.ndarray) -> None:
+        """`write`, then all that follows from it."""
+        self.write(ids, choice, size, mass)
+        self._batch.set_const(ids.astype(np.int32))
+        self.derived(ids)
 
     def write(self, ids: np.ndarray, choice: np.ndarray, size: np.ndarray, mass: np.ndarray) -> None:
         """Set the objects of some simulations; `Batch.set_const` is to follow, then `derived`.
