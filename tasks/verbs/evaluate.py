@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -161,7 +162,10 @@ def environment_of(config: Mapping[str, Any], options: EvaluateSettings) -> EnvS
 
 
 def summarize(episodes: Sequence[Episode]) -> list[Metric]:
-    """Return name, value, unit and 95% interval of each metric: rates of what is true or false, means of the rest."""
+    """Return name, value, unit and 95% interval of each metric.
+
+    Rates of what is true or false, means of the rest, and medians of what the task measures: few bad ends move a mean.
+    """
     metrics: list[Metric] = []
     for name in filter(is_rate, episodes[0]):
         count = sum(bool(episode[name]) for episode in episodes)
@@ -169,6 +173,9 @@ def summarize(episodes: Sequence[Episode]) -> list[Metric]:
     means = [("return", "1"), ("length", "steps"), *((name, "") for name in episodes[0] if name.startswith("metric_"))]
     for name, unit in means:
         metrics.append((name, *_mean(unit, [float(episode[name]) for episode in episodes])))
+    for name, unit in (each for each in means if each[0].startswith("metric_")):
+        median = f"median_{name.removeprefix('metric_')}"
+        metrics.append((median, *_median(unit, [float(episode[name]) for episode in episodes])))
     return metrics
 
 
@@ -177,6 +184,14 @@ def _mean(unit: str, values: Sequence[float]) -> tuple[float, str, tuple[float, 
     variance = sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)
     half = 1.96 * math.sqrt(variance / len(values))
     return mean, unit, (mean - half, mean + half)
+
+
+def _median(unit: str, values: Sequence[float]) -> tuple[float, str, tuple[float, float]]:
+    """The interval is between two of the values themselves, whose ranks the binomial distribution gives."""
+    ordered, last = sorted(values), len(values) - 1
+    half = 0.98 * math.sqrt(len(values))
+    low, high = max(0, math.floor(last / 2 - half)), min(last, math.ceil(last / 2 + half))
+    return statistics.median(ordered), unit, (ordered[low], ordered[high])
 
 
 def _given(section: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,7 +210,7 @@ def _write_parquet(path: Path, seed: int, episodes: Sequence[Episode]) -> None:
 def _print_table(metrics: Sequence[Metric], n: int) -> None:
     from rich.table import Table
 
-    table = Table("", "mean", "95% interval", title=f"{n} episodes")
+    table = Table("", "", "95% interval", title=f"{n} episodes")
     for name, value, _, (low, high) in metrics:
         form = number_format(name)
         table.add_row(name.replace("_", " "), form.format(value), f"{form.format(low)} .. {form.format(high)}")
