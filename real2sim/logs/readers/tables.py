@@ -106,7 +106,7 @@ def _text(path: Path) -> str:
         if path.suffix.lower() == ".gz":
             data = gzip.decompress(data)
     except (OSError, EOFError, zlib.error, MemoryError) as error:
-        raise UserError(f"{path.name}: not a whole file ({one_line(error)})") from None
+        raise UserError(f"{path.name}: not a whole gzip file ({one_line(error)})") from None
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if data.startswith(mark)), "utf-8")
     try:
         return data.decode(encoding)
@@ -185,7 +185,8 @@ def _parse(body: bytes, width: int, separator: str, path: Path) -> pa.Table:
     with parsing(path.name, "a CSV file"):
         return arrow_csv.read_csv(
             io.BytesIO(body),
-            arrow_csv.ReadOptions(column_names=names),
+            # One block: the type of a column is that of all of its values, not of the first ones.
+            arrow_csv.ReadOptions(column_names=names, block_size=min(len(body) + 1, 2**31 - 1)),
             arrow_csv.ParseOptions(delimiter=separator),
             arrow_csv.ConvertOptions(decimal_point=decimal, strings_can_be_null=True),
         )

@@ -129,6 +129,15 @@ def test_csv_is_read_however_it_was_written(tmp_path: Path, case: str) -> None:
     assert_same(load_log(path, ROBOT), ARM)
 
 
+def test_the_type_of_a_column_is_that_of_all_of_its_values(tmp_path: Path) -> None:
+    long = make_log(ROBOT.arm_joints("left"), duration=40)
+    effort = np.where(long.time > 35, 0.5, 0.0)  # whole numbers in the first megabyte
+    (tmp_path / "log.csv").write_text(csv_text({**columns_of(long), f"effort.{long.joints[0]}": effort}))
+    read = load_log(tmp_path / "log.csv", ROBOT)
+    assert read.effort is not None
+    np.testing.assert_array_equal(read.effort[:, 0], effort)
+
+
 @pytest.mark.parametrize("name", ["index", "", "Unnamed: 0"])
 def test_a_column_that_numbers_no_rows_is_unknown(tmp_path: Path, name: str) -> None:
     (tmp_path / "log.csv").write_text(csv_text({name: np.sin(INDEX), **COLUMNS}))
