@@ -34,6 +34,8 @@ BOX_CENTRE = (0.40, 0.0, 0.08)
 LARGEST_BOX = (0.189, 0.252, 0.168)
 # Placement of the markers -> bank of initial states; hands that are to lift by the bottom edges start lower.
 PLACEMENT_BANKS = {"side_centres": "box_lift", "top_and_bottom_centres": "box_lift", "bottom_edges": "box_lift_low"}
+# Tilt at which the term `level` is half of what it is for a level box, deg.
+HALF_LEVEL_DEG = 10.0
 # A bank whose boxes lie this near the middle on average prefers no side; m.
 MIDDLE = 0.01
 
@@ -168,12 +170,13 @@ class BoxLift(TabletopTask):
         return {**shared, "goals": [self.describe_goal((x, x), (y, y), self.settings.goal_height)]}
 
     def terms(self) -> dict[str, Term]:
-        """Contact of each hand and closeness to the goal (section B), tilt, success, loss, effort."""
+        """Contact of each hand and closeness to the goal (section B), tilt, level, success, loss, effort."""
         return {
             "contact_left": partial(self._contact, hand=0, sharpness=self.settings.alpha),
             "contact_right": partial(self._contact, hand=1, sharpness=self.settings.beta),
             "goal": lambda world: rewards.closeness(self.distance(world), LOST_SIDEWAYS),
             "tilt": self._tilt,
+            "level": self._level,
             **super().terms(),
         }
 
@@ -186,5 +189,15 @@ class BoxLift(TabletopTask):
 
     def _tilt(self, world: World) -> Tensor:
         """1 - cos of the tilt, in proportion to how far up the box is: while it is learned to lift, tilting is free."""
-        risen = self.lifted(world) / (world.goal[:, 2] - self.rest(world))
-        return (1 - self.upright(world)) * risen.clamp(0.0, 1.0)
+        return (1 - self.upright(world)) * self._risen(world)
+
+    def _level(self, world: World) -> Tensor:
+        """1 for a level box at its goal's height, half of that at `HALF_LEVEL_DEG`, and less the lower it is.
+
+        It never costs anything to lift a box that tilts.
+        """
+        return self._risen(world) / (1 + (1 - self.upright(world)) / (1 - math.cos(math.radians(HALF_LEVEL_DEG))))
+
+    def _risen(self, world: World) -> Tensor:
+        """Share (N,) of the way up to its goal, 0 to 1."""
+        return (self.lifted(world) / (world.goal[:, 2] - self.rest(world))).clamp(0.0, 1.0)

@@ -225,8 +225,8 @@ def _shape(link: _Row, row: _Row) -> Primitive:
         raise UserError(f"{link.owner}: kind = {kind!r} of a shape: must be one of {', '.join(SHAPES)}")
     size, place = row.vector("size_m", SHAPES[kind]), (row.vector("position_m"), row.vector("quat_wxyz", 4))
     region = link.chosen("region", REGIONS)
-    if not region or (region in ("forearm", "hand") and not link.get("side")):
-        raise UserError(f"{link.owner} has a shape: must have a region, and a side where that is forearm or hand")
+    if not region or (region != "torso" and not link.get("side")):
+        raise UserError(f"{link.owner} has a shape: must have a region, and a side where that is not torso")
     return Primitive(kind, size, *place, region, link.place()["side"])
 
 

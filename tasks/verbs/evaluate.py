@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -209,7 +210,8 @@ def environment_of(config: Mapping[str, Any], options: EvaluateSettings) -> EnvS
 def summarize(episodes: Sequence[Episode]) -> list[Metric]:
     """Return name, value, unit, samples and 95% interval of each metric.
 
-    They are rates of what is true or false and means of the rest, over the episodes that have a value.
+    Rates of what is true or false, means of the rest over the episodes that have a value, and medians of what the task
+    measures: few bad ends move a mean.
     """
     metrics: list[Metric] = []
     for name in sorted(filter(is_rate, episodes[0]), key=lambda name: name == "terminated"):
@@ -217,8 +219,9 @@ def summarize(episodes: Sequence[Episode]) -> list[Metric]:
         metrics.append((name, count / len(episodes), "1", len(episodes), wilson(count, len(episodes))))
     means = [("return", "1"), ("length", "steps"), *((name, "") for name in episodes[0] if name.startswith("metric_"))]
     for name, unit in means:
-        values = [float(episode[name]) for episode in episodes]
-        metrics.append((name, *_mean(unit, [value for value in values if not math.isnan(value)])))
+        metrics.append((name, *_mean(unit, _values(episodes, name))))
+    for name, unit in (each for each in means if each[0].startswith("metric_")):
+        metrics.append((f"median_{name.removeprefix('metric_')}", *_median(unit, _values(episodes, name))))
     return metrics
 
 
@@ -229,6 +232,21 @@ def _mean(unit: str, values: Sequence[float]) -> tuple[float, str, int, tuple[fl
     variance = sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)
     half = 1.96 * math.sqrt(variance / len(values))
     return mean, unit, len(values), (mean - half, mean + half)
+
+
+def _values(episodes: Sequence[Episode], name: str) -> list[float]:
+    """Those of the episodes that have one."""
+    return [value for value in (float(episode[name]) for episode in episodes) if not math.isnan(value)]
+
+
+def _median(unit: str, values: Sequence[float]) -> tuple[float, str, int, tuple[float, float]]:
+    """The interval is between two of the values themselves, whose ranks the binomial distribution gives."""
+    if not values:
+        return math.nan, unit, 0, (math.nan, math.nan)
+    ordered, last = sorted(values), len(values) - 1
+    half = 0.98 * math.sqrt(len(values))
+    low, high = max(0, math.floor(last / 2 - half)), min(last, math.ceil(last / 2 + half))
+    return statistics.median(ordered), unit, len(values), (ordered[low], ordered[high])
 
 
 def _given(section: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,7 +266,7 @@ def write_episodes(path: Path, seed: int, episodes: Sequence[Episode]) -> None:
 def _print_table(metrics: Sequence[Metric], n: int) -> None:
     from rich.table import Table
 
-    table = Table("", "mean", "95% interval", title=f"{n} episodes")
+    table = Table("", "", "95% interval", title=f"{n} episodes")
     for name, value, _, _, (low, high) in metrics:
         form = number_format(name)
         table.add_row(name.replace("_", " "), form.format(value), f"{form.format(low)} .. {form.format(high)}")

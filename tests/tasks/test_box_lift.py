@@ -120,6 +120,26 @@ def test_reward_terms_are_those_of_the_recipe(placement: str, robot: str) -> Non
     assert places.shape == (3, 2 * len(FIGURE_5[placement]), 3)
 
 
+def test_a_level_box_pays_by_how_far_it_is_lifted() -> None:
+    env = make(1, weights={"level": 1.0})
+    env.reset()
+    rest = float(env.world.object_position[0, 2])
+
+    def level(share: float, tilt_deg: float) -> float:
+        half = math.radians(tilt_deg) / 2
+        put(env, (0.4, 0.0, rest + 0.175 * share), (math.cos(half), 0.0, math.sin(half), 0.0))
+        return float(env.task.rewards["level"][1](env.world)[0])
+
+    assert level(1.0, 0.0) == pytest.approx(1.0, abs=1e-4)
+    assert level(1.0, 10.0) == pytest.approx(0.5, abs=1e-4)
+    assert level(0.5, 10.0) == pytest.approx(0.25, abs=1e-4)
+    # On the table it pays nothing, and however the box tilts, lifting it costs nothing.
+    assert level(0.0, 0.0) == level(0.0, 30.0) == pytest.approx(0.0, abs=1e-6)
+    tilted = [level(1.0, angle) for angle in (0.0, 5.0, 10.0, 20.0, 30.0, 90.0)]
+    assert tilted == sorted(tilted, reverse=True)
+    assert tilted[-1] > 0.0
+
+
 def rotation_matrix(quat: np.ndarray) -> np.ndarray:
     w, x, y, z = quat
     return np.array(

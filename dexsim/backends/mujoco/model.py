@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dexsim import settings
-from dexsim.backends.mujoco.robot import ENVIRONMENT, add_robot
+from dexsim.backends.mujoco.robot import add_robot
 from dexsim.backends.mujoco.settings import MujocoSettings
 from dexsim.errors import UserError, one_line
+from dexsim.robots.collisions import ENVIRONMENT, collision_bits
 from dexsim.scene import ContactPair, ObjectSpec, Scene, Table
 
 if TYPE_CHECKING:
@@ -78,14 +79,15 @@ def _add_table(spec: MjSpec, table: Table) -> None:
     import mujoco
 
     x, y, top = table.position
+    contype, conaffinity = collision_bits(ENVIRONMENT, "")
     spec.worldbody.add_geom(
         name="table",
         type=mujoco.mjtGeom.mjGEOM_BOX,
         size=np.array(table.size) / 2,
         pos=(x, y, top - table.size[2] / 2),
         friction=(table.friction, *SPIN_AND_ROLL),
-        contype=ENVIRONMENT,
-        conaffinity=ENVIRONMENT,
+        contype=contype,
+        conaffinity=conaffinity,
         condim=3,
         rgba=(0.55, 0.45, 0.35, 1),
     )
@@ -103,7 +105,8 @@ def _add_object(spec: MjSpec, item: ObjectSpec) -> None:
     if item.alternatives or item.parts:
         body.simple = False  # the frame of its inertia is not always the frame of the body
     body.add_freejoint(name=f"{item.name}_free")
-    common: dict[str, Any] = {"contype": ENVIRONMENT, "conaffinity": ENVIRONMENT, "condim": 3, "group": 0}
+    contype, conaffinity = collision_bits(ENVIRONMENT, "")
+    common: dict[str, Any] = {"contype": contype, "conaffinity": conaffinity, "condim": 3, "group": 0}
     common |= {"friction": (item.friction, *SPIN_AND_ROLL), "rgba": item.rgba}
     for number, (name, shape) in enumerate(shapes.items()):
         if shape == "mesh":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dexsim.backends.mujoco.discrete import discrete_armature, engine_delay
+from dexsim.robots.collisions import collision_bits, neighbours
 from dexsim.robots.meshes import visuals
 from dexsim.robots.spec import Joint, Link, Primitive, RobotSpec, Vec3
 from dexsim.rotations import quat_from_rpy
@@ -15,12 +16,6 @@ from dexsim.rotations import quat_from_rpy
 if TYPE_CHECKING:
     from mujoco import MjsActuator, MjsBody, MjSpec
 
-# Collision bits. A pair collides where one's type meets the other's affinity (MuJoCo's rule). Links of one hand never
-# touch each other; a hand meets the other hand, both forearms, the torso and the environment.
-ENVIRONMENT, TORSO = 1, 2
-HAND_BIT = {"left": 4, "right": 8}
-FOREARM_BIT = {"left": 16, "right": 32}
-COLLISION_CLASS = {"environment": (ENVIRONMENT, ENVIRONMENT), "torso": (TORSO, 0), "arm": (0, 0)}
 RGBA = {
     "torso": (0.75, 0.77, 0.8, 1),
     "arm": (0.75, 0.77, 0.8, 1),
@@ -35,17 +30,6 @@ MAX_DELAY = 0.25
 MIN_LAG = 1e-4
 # MuJoCo's name of the drawn, non-colliding geoms' group and of the colliding ones'.
 COLLISION_GROUP, VISUAL_GROUP = 3, 2
-
-
-def collision_bits(region: str, side: str) -> tuple[int, int]:
-    """(contype, conaffinity) of a shape in a region of the robot."""
-    if region == "hand":
-        other = HAND_BIT["right"] if side == "left" else HAND_BIT["left"]
-        return HAND_BIT[side], ENVIRONMENT | TORSO | other | FOREARM_BIT["left"] | FOREARM_BIT["right"]
-    if region == "forearm":
-        other = FOREARM_BIT["right"] if side == "left" else FOREARM_BIT["left"]
-        return FOREARM_BIT[side], ENVIRONMENT | TORSO | other
-    return COLLISION_CLASS[region]
 
 
 def add_robot(spec: MjSpec, robot: RobotSpec, meshes: Path | None, dynamic: bool) -> None:
@@ -90,7 +74,8 @@ def add_robot(spec: MjSpec, robot: RobotSpec, meshes: Path | None, dynamic: bool
         )
     _add_drives(spec, robot, dynamic)
     _add_couplings(spec, robot)
-    _exclude_neighbours(spec, robot)
+    for first, second in neighbours(robot):
+        spec.add_exclude(bodyname1=first, bodyname2=second)
     if meshes is not None and robot.urdf:
         _hide_primitives(spec, robot)
         _add_meshes(spec, robot, meshes, VISUAL_GROUP)
@@ -181,12 +166,6 @@ def _add_couplings(spec: MjSpec, robot: RobotSpec) -> None:
             name2=coupling.source, data=[coupling.b, coupling.k] + [0.0] * 10, solref=COUPLING_SOLREF,
             solimp=COUPLING_SOLIMP,
         )  # fmt: skip
-
-
-def _exclude_neighbours(spec: MjSpec, robot: RobotSpec) -> None:
-    """A palm lies two wrist joints from its own forearm: adjacent for contact, its fingers are not."""
-    for palm in robot.palms:
-        spec.add_exclude(bodyname1=palm.link, bodyname2=robot.shaped_above(palm.link))
 
 
 def _add_meshes(spec: MjSpec, robot: RobotSpec, folder: Path, group: int) -> None:

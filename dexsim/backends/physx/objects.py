@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from dexsim.backends.masses import mass_properties, principal_moments
-from dexsim.backends.mujoco.robot import ENVIRONMENT
 from dexsim.backends.physx.engine import sapien, settle
 from dexsim.backends.physx.robot import X_TO_Z, matrix_to_quat, pose
+from dexsim.robots.collisions import ENVIRONMENT, collision_bits
 from dexsim.scene import ObjectSpec, Scene, Table
 
-GROUPS = [ENVIRONMENT, ENVIRONMENT, 0, 0]
+GROUPS = [*collision_bits(ENVIRONMENT, ""), 0, 0]
 ONE = (1.0, 0.0, 0.0, 0.0)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dexsim.backends.mujoco.robot import collision_bits
 from dexsim.backends.physx.engine import POSITION_ITERATIONS, VELOCITY_ITERATIONS, sapien, settle
+from dexsim.robots.collisions import collision_bits, neighbours
 from dexsim.robots.spec import Joint, Link, Primitive, RobotSpec
 from dexsim.rotations import quat_from_rpy, quat_multiply
 
@@ -16,8 +16,6 @@ from dexsim.rotations import quat_from_rpy, quat_multiply
 LEAST_MASS, LEAST_MOMENT = 1e-4, 1e-8
 # Turns x into z: capsules and cylinders lie along x here.
 X_TO_Z = np.array([np.sqrt(0.5), 0.0, -np.sqrt(0.5), 0.0])
-# The forearm above a palm is two wrist joints away: adjacent for contact. A bit for each hand.
-NEIGHBOUR_BIT = {"left": 1, "right": 2}
 
 
 @dataclass
@@ -61,8 +59,11 @@ def add_robot(scene: Any, robot: RobotSpec, friction: dict[str, float], collisio
     described = {link.name: link for link in robot.links}
     material = {name: physx.PhysxMaterial(value, value, 0.0) for name, value in friction.items()}
     parents = {joint.parent for joint in robot.joints}
-    palms = {palm.link: palm.side for palm in robot.palms}
-    ignoring = {**palms, **{robot.shaped_above(link): side for link, side in palms.items()}}
+    # Shapes with a bit in common feel nothing of each other: one bit for each pair.
+    ignoring: dict[str, int] = {}
+    for bit, pair in enumerate(neighbours(robot)):
+        for name in pair:
+            ignoring[name] = ignoring.get(name, 0) | 1 << bit
     links: dict[str, Any] = {}
 
     def add(link: Link, joint: Joint | None) -> None:
@@ -70,8 +71,8 @@ def add_robot(scene: Any, robot: RobotSpec, friction: dict[str, float], collisio
         _set_mass(body, link)
         for primitive in link.primitives if collisions else ():
             chosen = material["hand" if primitive.region == "hand" else "robot"]
-            neighbour = NEIGHBOUR_BIT.get(ignoring.get(link.name, ""), 0)
-            _attach(body, primitive, link, chosen, [*collision_bits(primitive.region, primitive.side), neighbour, 1])
+            groups = [*collision_bits(primitive.region, primitive.side), ignoring.get(link.name, 0), 1]
+            _attach(body, primitive, link, chosen, groups)
         _set_joint(body.joint, joint, robot)
         settle(body)
         body.name = link.name

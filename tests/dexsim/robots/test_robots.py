@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 from collections import Counter
@@ -11,7 +12,10 @@ from dexsim.backends import InitialState
 from dexsim.backends.mujoco.backend import MujocoBackend
 from dexsim.paths import assets_dir
 from dexsim.robots import ROBOTS, RobotSpec, load
+from dexsim.robots.collisions import PARTS, collision_bits
+from dexsim.robots.collisions import may_touch as may_touch_by_table
 from dexsim.robots.meshes import find_meshes, urdf_path
+from dexsim.robots.spec import SIDES
 from dexsim.scene import ObjectSpec, Scene, Table
 
 ARM = ("shoulder_pitch", "shoulder_roll", "shoulder_yaw", "elbow_pitch", "wrist_yaw", "wrist_roll", "wrist_pitch")
@@ -173,11 +177,11 @@ def may_touch(a, b) -> bool:
     """Whether two shapes, each (body, region, side), should feel each other."""
     (_, region_a, side_a), (body_b, region_b, side_b) = sorted((a, b), key=lambda shape: shape[1])
     regions = {region_a, region_b}
-    if "arm" in regions or (region_a == region_b == "hand" and side_a == side_b):
-        return False
+    if regions == {"arm", "torso"}:
+        return False  # the torso's shape is wider than the torso
     if regions == {"forearm", "hand"} and side_a == side_b:
         return not body_b.endswith("hand_base_link")  # the palm is next to its forearm
-    return bool(regions & {"hand", "forearm"})
+    return side_a != side_b or not regions <= {"arm", "forearm", "hand"}
 
 
 def test_what_overlaps_collides_as_it_should(robot):
@@ -193,13 +197,15 @@ def test_what_overlaps_collides_as_it_should(robot):
     pairs = [(a, b) for a in shapes for b in shapes if a < b and not {shapes[a][1], shapes[b][1]} <= static]
 
     seen: Counter = Counter()
-    for i, commands in enumerate(random_commands(robot, 250, margin=0.0)):
+    for i, commands in enumerate(random_commands(robot, 300, margin=0.0)):
         if i % 2:  # both hands before the chest, where they meet
             arm = np.array([-0.88, -0.18, 0.09, -1.24]) + 0.1 * commands[[7, 8, 9, 10]]
             commands[:4], commands[13:17] = arm, arm * [1, -1, -1, 1] + 0.05
         data.qpos[:joints] = robot.expand_coupled(commands)
         mujoco.mj_forward(model, data)
-        data.qpos[joints : joints + 3] = data.site(f"palm_{('left', 'right')[i % 2]}").xpos
+        side = ("left", "right")[i % 2]
+        inside = data.geom(shape_of(robot, "arm", side)) if i % 3 == 0 else data.site(f"palm_{side}")
+        data.qpos[joints : joints + 3] = inside.xpos
         mujoco.mj_forward(model, data)
         touching = {tuple(sorted(contact.geom)) for contact in data.contact}
         for a, b in pairs:
@@ -210,14 +216,91 @@ def test_what_overlaps_collides_as_it_should(robot):
                 seen[_kind(shapes[a], shapes[b])] += 1
     print(f"\n{robot.name}: overlapping pairs looked at: {dict(seen)}")
     # A hand does not reach its own forearm within the limits of the wrist.
-    for other in ("hand", "object", "table", "torso", "other forearm", "own hand"):
+    for other in ("hand", "object", "table", "torso", "other forearm", "other arm", "own hand"):
         assert seen[f"hand and {other}"] > 0, other
+    assert seen["arm and object"] > 0
+    assert seen["arm and torso"] > 0
+
+
+def shape_of(robot: RobotSpec, region: str, side: str) -> str:
+    """The longest shape of a region."""
+    shapes = [
+        (primitive.size[1], f"{link.name}_{i}")
+        for link in robot.links
+        for i, primitive in enumerate(link.primitives)
+        if (primitive.region, primitive.side) == (region, side)
+    ]
+    return max(shapes)[1]
 
 
 def _kind(a, b) -> str:
-    a, b = sorted((a, b), key=lambda shape: shape[1] != "hand")
-    other = {True: "own ", False: "other "}[a[2] == b[2]] if b[1] in ("hand", "forearm") else ""
+    a, b = sorted((a, b), key=lambda shape: ("hand", "forearm", "arm", "object", "table", "torso").index(shape[1]))
+    other = {True: "own ", False: "other "}[a[2] == b[2]] if b[1] in ("hand", "forearm", "arm") else ""
     return f"{a[1]} and {other}{b[1]}".replace("other hand", "hand")
+
+
+def test_bits_say_what_the_table_says():
+    for first, second in itertools.product(PARTS, repeat=2):
+        (kind, affinity), (other_kind, other_affinity) = collision_bits(*first), collision_bits(*second)
+        assert may_touch_by_table(first, second) == may_touch_by_table(second, first)
+        assert bool(kind & other_affinity) == bool(other_kind & affinity) == may_touch_by_table(first, second)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_an_arm_laid_onto_the_table_stops(robot, side):
+    """The upper arm, lifted sideways, is told to hang down; a narrow table is below it alone."""
+    raised, hanging = (rest_pose(robot) for _ in range(2))
+    roll = robot.commands.index(f"{side}_shoulder_roll_joint")
+    raised[roll] = 1.2 if side == "left" else -1.2
+    probe = make_backend(robot, 1)
+    start(probe, raised[None])
+    name, radius = shape_of(robot, "arm", side), 0.033
+    x, y, z = geom(probe, name).xpos
+    low = z - 0.1  # the arm's middle has to sink by so much until it lies on it
+    backend = make_backend(robot, 1, table=Table(size=(0.05, 0.05, 0.04), position=(x, y, low - radius)))
+    start(backend, raised[None])
+    backend.set_joint_targets(torch.from_numpy(hanging[None]))
+    angle = [q[0, robot.command_index[roll]] for q in run(backend, 2.0)]
+    arm, table = backend.model.geom(name).id, backend.model.geom("table").id
+    data = backend.batch.get_data(0)
+    mujoco.mj_forward(backend.model, data)
+    depth = -mujoco.mj_geomDistance(backend.model, data, arm, table, 0.1, None)
+    print(f"\n{robot.name} {side}: the arm lies on the table at {abs(angle[-1]):.2f} rad, {1e3 * depth:.2f} mm deep")
+    assert abs(angle[-1]) > 0.5, "it went through"
+    assert abs(angle[-1] - angle[-20]) < 0.01
+    assert -0.001 < depth < 0.003
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("region", ["arm", "forearm"])
+def test_an_arm_pushes_what_is_beside_it(robot, region, side):
+    """A box that floats beside the arm, its weight taken off."""
+    pose, outward = rest_pose(robot), 1.0 if side == "left" else -1.0
+    pose[[robot.joint(name).role == "elbow_pitch" for name in robot.commands]] = -1.4
+    probe = make_backend(robot, 1)
+    start(probe, pose[None])
+    x, y, z = geom(probe, shape_of(robot, region, side)).xpos
+    box = ObjectSpec("box", "box", (0.08, 0.08, 0.08), mass=0.1)
+    backend = MujocoBackend(Scene(robot, NOWHERE, (box,)), 1, threads=1)
+    place = torch.tensor([[[x, y + 0.085 * outward, z, 1.0, 0.0, 0.0, 0.0]]], dtype=torch.float64)
+    commands = torch.from_numpy(pose[None])
+    backend.reset(torch.arange(1), InitialState(torch.from_numpy(robot.expand_coupled(pose[None])), commands, place))
+    backend.batch.bind("xfrc_applied")[0, backend.model.body("box").id, 2] = 9.81 * box.mass
+    list(run(backend, 0.3))
+    assert torch.allclose(backend.state.object_pose, place, atol=1e-4), "touched before it was pushed"
+    pose[robot.commands.index(f"{side}_shoulder_roll_joint")] += 0.35 * outward
+    backend.set_joint_targets(torch.from_numpy(pose[None]))
+    list(run(backend, 0.5))
+    moved = float(backend.state.object_pose[0, 0, 1] - place[0, 0, 1]) * outward
+    print(f"\n{robot.name}: the {side} {region} pushes the box by {1e3 * moved:.0f} mm")
+    assert moved > 0.01
+
+
+def geom(backend: MujocoBackend, name: str):
+    """Where a shape of the first simulation is."""
+    data = backend.batch.get_data(0)
+    mujoco.mj_forward(backend.model, data)
+    return data.geom(name)
 
 
 # -- drives ------------------------------------------------------------------------------------------------------------

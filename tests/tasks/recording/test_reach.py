@@ -94,6 +94,35 @@ def test_the_shipped_bank_is_what_the_code_makes(robot: RobotSpec) -> None:
     assert np.allclose(made.joint_target, shipped.joint_target[:2], atol=1e-3)
 
 
+BANKS = {"box_lift": "box_lift", "box_lift_low": "box_lift", "grasp_and_reach": "grasp_and_reach"}
+
+
+@pytest.mark.parametrize("name", [*BANKS, "bimanual_handover"])
+def test_no_state_of_a_shipped_bank_is_inside_something(robot: RobotSpec, name: str) -> None:
+    """Arms are clear of table and object; where nothing is held the hands are too, and the robot of itself."""
+    if not (assets_dir() / "banks" / f"{name}_{robot.name}.npz").is_file():
+        pytest.skip("no bank")
+    bank = load_bank(name, robot, BANKS.get(name, name))
+    shape = "cylinder" if name == "grasp_and_reach" else "box"
+    parts = {
+        f"{link.name}_{i}": primitive.region for link in robot.links for i, primitive in enumerate(link.primitives)
+    }
+    deep = []
+    for size in bank.object_size[:, 0].unique(dim=0):
+        scene = Scene(robot, objects=(ObjectSpec("object", shape, tuple(size.tolist()), mass=0.1),))
+        model: mujoco.MjModel = build_spec(scene).compile()
+        data = mujoco.MjData(model)  # type: ignore[attr-defined]
+        for row in (bank.object_size[:, 0] == size).all(dim=1).nonzero()[:, 0].tolist():
+            data.qpos[:] = torch.cat([bank.joint_position[row], bank.object_pose[row, 0]]).numpy()
+            mujoco.mj_forward(model, data)  # type: ignore[attr-defined]
+            for contact in data.contact:
+                regions = {parts.get(model.geom(int(geom)).name, "") for geom in contact.geom}
+                counts = regions != {""} and (int(bank.stage[row]) == 0 or bool(regions & {"arm", "forearm"}))
+                if counts and contact.dist < -1e-3:
+                    deep.append((row, regions, contact.dist))
+    assert not deep, f"{len(deep)} contacts, such as {deep[:3]}"
+
+
 @pytest.mark.parametrize(
     ("header", "message"),
     [
