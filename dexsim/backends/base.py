@@ -116,6 +116,7 @@ class Backend(Protocol):
         capabilities: what it can do: "parameters", "wrench", "contacts", "exact_state".
         fixed_at_build: names of parameters that the engine cannot change once it runs; an environment draws and sets
             them once, before its first reset, not for each episode.
+        unknown: names of parameters that the engine has nothing for; setting them raises UserError.
     """
 
     num_envs: int
@@ -123,6 +124,7 @@ class Backend(Protocol):
     device: torch.device
     capabilities: frozenset[str]
     fixed_at_build: frozenset[str]
+    unknown: frozenset[str]
 
     @property
     def values(self) -> Mapping[str, Tensor]:

@@ -85,6 +85,7 @@ class Env:
             perturbation or PerturbationSettings(), self.num_envs, task.episode_s, self.dt, self.device
         )
         self._fixed, self._fixed_set = backend.fixed_at_build, False
+        self._missing: frozenset[str] = frozenset()
         if self._fixed & OBJECT:  # what an object is and how large must be drawn together
             self._fixed |= OBJECT
         self._allocate()
@@ -397,7 +398,12 @@ class Env:
     def _draw_parameters(self, draws: EpisodeDraws) -> dict[str, Tensor]:
         """Physical parameters of some episodes, of those that vary."""
         values = draw_parameters(self.randomization, self._nominal, draws, self._choices)
-        return self._drives.add_to(values, draws)
+        values = self._drives.add_to(values, draws)
+        missing = self.backend.unknown & values.keys()
+        if missing and not self._missing:
+            log.warning("%s do not vary: this simulator has nothing for them", ", ".join(sorted(missing)))
+            self._missing = missing
+        return {name: value for name, value in values.items() if name not in missing}
 
     def _observe(self, fresh: Tensor) -> Tensors:
         """Both groups; noise and frame lag on the actor's. `fresh` (N,) marks new episodes: they have no last frame."""

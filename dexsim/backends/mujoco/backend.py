@@ -38,6 +38,7 @@ class MujocoBackend:
 
     capabilities = frozenset({"parameters", "wrench", "contacts", "exact_state"})
     fixed_at_build: frozenset[str] = frozenset()
+    unknown: frozenset[str] = frozenset()
     device = torch.device("cpu")
 
     def __init__(self, scene: Scene, num_envs: int, threads: int = 0, solver: MujocoSettings | None = None) -> None:

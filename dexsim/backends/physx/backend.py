@@ -14,6 +14,7 @@ from dexsim import parameters
 from dexsim.backends.base import InitialState, Rollout, SimState
 from dexsim.backends.physx.engine import sapien
 from dexsim.backends.physx.worker import SHAPES, Here, Memory, Worker
+from dexsim.errors import UserError
 from dexsim.robots.constants import check, constants
 from dexsim.scene import Scene
 
@@ -29,6 +30,7 @@ class PhysxBackend:
 
     capabilities = frozenset({"parameters", "wrench", "contacts"})
     fixed_at_build: frozenset[str] = frozenset()
+    unknown = frozenset(parameters.CONTACT)  # its contacts are hard
     device = torch.device("cpu")
 
     def __init__(self, scene: Scene, num_envs: int, threads: int = 0) -> None:
@@ -101,6 +103,9 @@ class PhysxBackend:
         """See `Backend`; they count from the next step or reset on."""
         ids, arrays = env_ids.numpy(), {name: value.double().numpy() for name, value in values.items()}
         check(arrays, parameters.PARAMETERS)
+        missing = sorted(self.unknown & arrays.keys())
+        if missing:
+            raise UserError(f"{', '.join(missing)}: the contacts of physx are hard; allowed: mujoco for these")
         for name, value in values.items():
             if name not in self.values:
                 known = torch.from_numpy(constants(self.scene.robot)[name])

@@ -271,7 +271,10 @@ def test_parameters_of_the_others_stay(engine: BackendSettings) -> None:
     known |= {name: torch.tensor([value]).double() for name, value in parameters.CONTACT.items()}
     other = {name: 0.9 * value[None] for name, value in {**known, **parameters.nominal(backend.scene)}.items()}
     assert set(other) == set(parameters.PARAMETERS)
-    backend.set_parameters(torch.tensor([1]), other)
+    for name in backend.unknown:
+        with pytest.raises(UserError, match=name):
+            backend.set_parameters(torch.tensor([1]), {name: other[name]})
+    backend.set_parameters(torch.tensor([1]), {name: other[name] for name in other.keys() - backend.unknown})
     for each in (backend, twin):
         drive(each, at((0.5, 0.0, 0.05), num_envs=3))
         each.apply_wrench(torch.tensor([0.5, 0, 0, 0, 0, 0]).repeat(3, 1, 1))

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 import tasks
-from dexsim import settings
-from dexsim.backends import BackendSettings
-from dexsim.backends.make import make_backend
+XX
+YY
+from dexsim.backends.make import load_settings, make_backend
 from dexsim.env.draws import EpisodeDraws
 from dexsim.env.drives import DriveDraws
 from dexsim.env.env import Env
@@ -169,7 +169,7 @@ def test_drives_move_as_those_of_a_robot_that_was_built_so() -> None:
     built = make_backend(
         replace(env.backend.scene, robot=with_constants(ROBOT, mine), drive_dynamics=False),
         2,
-        settings.load(BackendSettings, "backend/mujoco", {"threads": 1}),
+        load_settings({"threads": 1}),
     )
     initial, moved = at(IN_THE_AIR, commands=ROBOT.posture("rest"), num_envs=2), []
     for backend in (env.backend, built):
