@@ -56,9 +56,14 @@ class Place:
     engine: str
     column: Column
 
+    @property
+    def row(self) -> str:
+        """Its row, for people."""
+        return f"{self.block}, {self.engine}"
+
     def __str__(self) -> str:
         """For people."""
-        return f"{self.block}, {self.engine}, {self.column.name}"
+        return f"{self.row}, {self.column.name}"
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def write(outcomes: Sequence[Outcome], left_out: Mapping[str, str], seed: int, r
 
     Args:
         outcomes: of the cells, in the order of the table.
-        left_out: engine -> why.
+        left_out: row -> why.
         seed: of the episodes.
         run: takes the outputs.
     """
@@ -201,7 +201,7 @@ def _write_page(
     outcomes: Sequence[Outcome], groups: Sequence[Group], left_out: Mapping[str, str], run: RunFolder
 ) -> None:
     parts = [f"<p>{html.escape(NOTE)} dexsim {__version__}.</p>"]
-    parts += [f"<p>{html.escape(f'{engine} is left out: {reason}')}</p>" for engine, reason in left_out.items()]
+    parts += [f"<p>{html.escape(f'{row} is left out: {reason}')}</p>" for row, reason in left_out.items()]
     for block in dict.fromkeys(outcome.place.block for outcome in outcomes):
         mine = _of(outcomes, block)
         parts += [

@@ -183,22 +183,16 @@ def transfer(options: TransferSettings, run: RunFolder) -> list[Outcome]:
     _check(options, blocks, engines)
     kinds = [cells.NOMINAL, cells.HIDDEN, *([cells.TUNED] if options.tuned else [])]
     work, outcomes, left_out = _Work(len(blocks) * len(engines) * _count(options)), [], {}
-    # Fits take minutes: what needs none comes first.
-    for needed in (kinds[:2], kinds[2:]):
-        table = [
-            (cells.file_of(run.path, number, place), Cell(place, evaluation, block.checkpoint, block.digest))
-            for number, block in enumerate(blocks)
-            for columns in [_columns(options, block, needed, run.path)]
-            for engine, section in engines.items()
-            for column in columns
-            for place in [Place(block.label, engine, column)]
-            for evaluation in [options.evaluation(str(block.checkpoint.path), section, column)]
-        ]
+    for needed in (kinds[:2], kinds[2:]):  # fits take minutes: what needs none comes first
+        table: list[tuple[Path, Cell]] = []
+        for number, block in enumerate(blocks):
+            found = _rows(options, block, engines, _columns(options, block, needed, run.path))
+            table += [(cells.file_of(run.path, number, cell.place), cell) for cell in found]
         outcomes += work.run(table, left_out)
     if not outcomes:
         raise UserError(f"engines = {list(engines)}: none of them can run this: {'; '.join(left_out.values())}")
-    order = [block.label for block in blocks], list(engines), kinds
-    outcomes.sort(key=lambda each: _rank(each.place, *order))
+    labels, names = [block.label for block in blocks], list(engines)
+    outcomes.sort(key=lambda each: (labels.index(each.place.block), names.index(each.place.engine)))
     report.write(outcomes, left_out, options.seed, run)
     return outcomes
 
@@ -208,9 +202,18 @@ def _count(options: TransferSettings) -> int:
     return 1 + options.robots * (2 if options.tuned else 1)
 
 
-def _rank(place: Place, blocks: list[str], engines: list[str], kinds: list[str]) -> tuple[int, int, int, str]:
-    """What the table is sorted by."""
-    return blocks.index(place.block), engines.index(place.engine), kinds.index(place.column.kind), place.column.name
+def _rows(options: TransferSettings, block: Block, engines: Mapping[str, Any], columns: Sequence[Column]) -> list[Cell]:
+    """The cells of a checkpoint, row by row."""
+    return [
+        Cell(
+            Place(block.label, engine, column),
+            options.evaluation(str(block.checkpoint.path), section, column),
+            block.checkpoint,
+            block.digest,
+        )
+        for engine, section in engines.items()
+        for column in columns
+    ]
 
 
 class _Work:
@@ -229,7 +232,7 @@ class _Work:
 
         Args:
             table: each with its file.
-            left_out: engine -> why it cannot be run; takes those that are found out here.
+            left_out: row -> why it cannot be run; takes those that are found out here.
         """
         known = [cell.known(path) for path, cell in table]
         done = len(known) - known.count(None)
@@ -248,7 +251,7 @@ class _Work:
         return outcomes
 
     def _run(self, path: Path, cell: Cell, left: float, left_out: dict[str, str]) -> Outcome | None:
-        if cell.place.engine in left_out:
+        if cell.place.row in left_out:
             return None
         logger.info("cell %d of %d: %s", self._number, self._total, cell.place)
         began = time.perf_counter()
@@ -268,8 +271,8 @@ def _run(path: Path, cell: Cell, left_out: dict[str, str]) -> Outcome | None:
     except (UserError, ImportError) as error:
         if cell.options.backend is None or cell.options.backend.get("name", own) == own:
             raise  # that is not the engine's fault
-        left_out[cell.place.engine] = one_line(error)
-        logger.warning("%s is left out: %s", cell.place.engine, one_line(error))
+        left_out[cell.place.row] = one_line(error)
+        logger.warning("%s is left out: %s", cell.place.row, one_line(error))
         return None
 
 

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 import tasks
-XX
-YY
+from dexsim import settings
 from dexsim.backends.make import load_settings, make_backend
 from dexsim.env.draws import EpisodeDraws
 from dexsim.env.drives import DriveDraws
