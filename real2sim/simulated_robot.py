@@ -16,6 +16,7 @@ import torch
 
 from dexsim import settings
 from dexsim.backends import InitialState
+from dexsim.backends.base import BACKENDS
 from dexsim.backends.make import load_settings, make_backend
 from dexsim.errors import require
 from dexsim.robots import RobotSpec, constants, labels, with_constants
@@ -54,6 +55,7 @@ class SimulatedRobotSettings:
         effort_noise: of efforts, as a share of a drive's largest one.
         timestep: of its physics, s.
         rate_hz: measurements a second.
+        engine: which simulator it is made of, one of `dexsim.backends.base.BACKENDS`.
     """
 
     seed: int = 0
@@ -65,10 +67,12 @@ class SimulatedRobotSettings:
     effort_noise: float = EFFORT_NOISE
     timestep: float = 0.002
     rate_hz: float = 50.0
+    engine: str = "mujoco"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
         require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(self.engine in BACKENDS, "engine", self.engine, f"one of {', '.join(BACKENDS)}")
         for name in ("spread", "backlash", "arm_resolution", "hand_resolution", "noise", "effort_noise"):
             most = MOST_SPREAD if name == "spread" else MOST_ERROR
             require(0 <= getattr(self, name) <= most, name, getattr(self, name), f"0 to {most:g}")
@@ -121,7 +125,7 @@ class SimulatedRobot:
         self.joints, self.options = robot.commands, options
         self.hidden = {**hidden_constants(robot, options.seed, options.spread), **(hidden or {})}
         self._robot = with_constants(robot, self.hidden)
-        backend = load_settings({"threads": 1, "timestep": options.timestep})
+        backend = load_settings({"name": options.engine, "threads": 1, "timestep": options.timestep})
         self._backend = make_backend(Scene(self._robot, timestep=options.timestep, collisions=False), 1, backend)
         self._substeps = round(1 / (options.rate_hz * options.timestep))
         self._commanded = torch.from_numpy(robot.command_index)

@@ -153,3 +153,15 @@ def test_settings_that_another_interface_does_not_take_are_refused(monkeypatch: 
     monkeypatch.setattr(interface, "entry_points", lambda group: {"mine": point})
     with pytest.raises(UserError, match=r"interface_settings = {'speed': 2}: interface 'mine' does not take them"):
         open_robot("mine", ROBOT, speed=2)
+
+
+def test_it_may_be_made_of_another_engine():
+    """Positions agree to 5 mrad at any time, efforts at rest to 1% of the drive's largest one."""
+    pytest.importorskip("sapien")
+    exact = replace(EXACT, seed=3, spread=1.0, effort_noise=0.0)
+    ours, theirs = (played(replace(exact, engine=engine)) for engine in ("mujoco", "physx"))
+    assert np.ptp(ours[0], axis=0)[[ELBOW, INDEX]].min() > 0.3
+    assert np.abs(ours[0] - theirs[0]).max() < 5e-3
+    assert (np.abs(ours[1][-1] - theirs[1][-1]) / constants(ROBOT)["joint_effort"]).max() < 0.01
+    with pytest.raises(UserError, match="engine = 'bullet': must be one of mujoco, physx"):
+        replace(exact, engine="bullet")

@@ -134,7 +134,9 @@ class Drives:
         source, follower = position[self._sources], position[self._followers]
         speed = (source - before[self._sources]) / self._timestep
         wanted, wanted_speed = self._k * source + self._b, self._k * speed
-        for joint, value, rate in zip(self._coupled, wanted.tolist(), wanted_speed.tolist(), strict=True):
+        # The engine's drive looks at the end of the step: aimed at where the source is now, it would trail behind.
+        ahead = wanted + wanted_speed * self._timestep
+        for joint, value, rate in zip(self._coupled, ahead.tolist(), wanted_speed.tolist(), strict=True):
             joint.set_drive_target(value)
             joint.set_drive_velocity_target(rate)
         slower = wanted_speed - (follower - before[self._followers]) / self._timestep

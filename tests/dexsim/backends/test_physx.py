@@ -87,7 +87,7 @@ def test_a_swinging_arm_moves_alike() -> None:
 
 
 def test_a_pressed_finger_gives_way_alike() -> None:
-    """Where fingers stop that close on a block agrees to 0.16 rad, some 6 mm: at full torque MuJoCo's sink into it."""
+    """Where fingers stop that close on a block agrees to 0.2 rad, some 10 mm: at full torque MuJoCo's sink into it."""
     start, free = at(IN_THE_AIR), build(MUJOCO, 1)
     drive(free, start)
     palm, rotation = free.state.palm_pose[0, 0].split([3, 9])
@@ -102,7 +102,7 @@ def test_a_pressed_finger_gives_way_alike() -> None:
         backend.step(500)
         reached.append(backend.state.joint_position[0, ROBOT.command_index][7:13].clone())
     assert float((closed[7:13] - reached[0]).abs().min()) > 0.5  # all are held up
-    assert float((reached[0] - reached[1]).abs().max()) < 0.16
+    assert float((reached[0] - reached[1]).abs().max()) < 0.2
 
 
 # -- processes ---------------------------------------------------------------------------------------------------------
