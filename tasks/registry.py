@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from dexsim import settings
-from dexsim.errors import unknown
+from dexsim.errors import require, unknown
 from dexsim.registration import entry_points, load, task_configs
 from dexsim.robots import with_content
 
@@ -116,7 +116,7 @@ class EnvSettings:
         parts.control.substeps(parts.scene.timestep)
 
     def _parts(self, training: bool) -> _Parts:
-        from dexsim.backends.make import device_of, load_settings
+        from dexsim.backends.make import device_of, least_values, load_settings
         from dexsim.control.actions import ControlSettings
         from dexsim.env.drives import DriveDraws
         from dexsim.env.randomization import RandomizationSettings
@@ -128,6 +128,10 @@ class EnvSettings:
         control = settings.load(ControlSettings, "control/relative", self.control)
         randomization = settings.load(RandomizationSettings, "randomization/none", self.randomization)
         task.check(randomization)
+        for name, least in least_values(engine).items():
+            drawn = getattr(randomization, name)
+            allowed = f"null, or from {least:g} on with backend.timestep = {engine.timestep:g}"
+            require(drawn is None or drawn[0] >= least, f"randomization.{name}", drawn, allowed)
         scene = task.scene(robot, engine.timestep)
         if DriveDraws(randomization, robot).late:
             scene = replace(scene, drive_dynamics=True)

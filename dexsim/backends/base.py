@@ -163,6 +163,10 @@ class Backend(Protocol):
         """Set named physical parameters (`dexsim.parameters`) of some environments."""
         ...
 
+    def close(self) -> None:
+        """Let go of processes and memory; nothing else may be called any more."""
+        ...
+
     def get_state(self) -> dict[str, Any]:
         """Everything needed to go on exactly from here."""
         ...

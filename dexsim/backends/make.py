@@ -10,6 +10,7 @@ import torch
 from dexsim import settings as configs
 from dexsim.backends.base import BACKENDS, Backend, BackendSettings
 from dexsim.backends.mujoco.settings import MujocoSettings
+from dexsim.backends.physx.engine import MAX_STEP
 from dexsim.errors import require
 from dexsim.scene import Scene
 
@@ -28,6 +29,16 @@ def load_settings(section: Mapping[str, Any] | None = None) -> BackendSettings:
     name = given.get("name", DEFAULT)
     require(name in BACKENDS, "backend.name", name, f"one of {', '.join(BACKENDS)}")
     return configs.load(_SETTINGS.get(name, BackendSettings), f"backend/{name}", given)
+
+
+def least_values(settings: BackendSettings) -> dict[str, float]:
+    """Parameters whose smallest value depends on how the simulator runs, name -> that value."""
+    return {"contact_time": 2 * settings.timestep} if settings.name == "mujoco" else {}
+
+
+def finest_step(settings: BackendSettings) -> float:
+    """The time step that the engine itself takes, s."""
+    return min(settings.timestep, MAX_STEP) if settings.name == "physx" else settings.timestep
 
 
 def make_backend(scene: Scene, num_envs: int, settings: BackendSettings) -> Backend:

@@ -297,7 +297,8 @@ class Env:
         self._world.changed("episode")
 
     def close(self) -> None:
-        """Nothing to release; the simulator goes with its owner."""
+        """Let go of the simulator."""
+        self.backend.close()
 
     # -- inside a step -------------------------------------------------------------------------------------------------
 

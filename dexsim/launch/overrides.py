@@ -51,13 +51,18 @@ def put_given(below: Mapping[str, Any], composed: Mapping[str, Any], overrides: 
     """
     values = deepcopy(dict(below))
     paths = [re.split(r"[@.]", key_of(override)) for override in overrides]
-    for path in sorted((path for path in paths if path[0] not in OURS), key=len):  # sections before keys in them
+    # Sections before keys in them, and a name before all others: another one replaces the section.
+    for path in sorted(
+        (path for path in paths if path[0] not in OURS), key=lambda path: (len(path), path[-1] != "name")
+    ):
         *sections, last = path
         target, source = values, composed
         for name in sections:
             target, source = target.setdefault(name, {}), source.get(name) or {}
             if not isinstance(target, dict):
                 break
+        if last == "name" and sections and is_another(target, source):
+            target.clear()
         if last not in source:
             target.pop(last, None)
         elif isinstance(source[last], Mapping) and not sections:
@@ -68,8 +73,17 @@ def put_given(below: Mapping[str, Any], composed: Mapping[str, Any], overrides: 
 
 
 def replaced(section: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Returns a config section with keys that were given in place of its own; an empty one (`{}`) replaces all."""
-    return {} if given == {} else {**section, **deepcopy(dict(given or {}))}
+    """Returns a config section with keys that were given in place of its own.
+
+    An empty one (`{}`) replaces all, and so does one of another `name`: its keys are not those of the one before.
+    """
+    new = deepcopy(dict(given or {}))
+    return new if given == {} or is_another(section, new) else {**section, **new}
+
+
+def is_another(section: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Returns whether what is given names another simulator, task or robot than a section does."""
+    return "name" in given and "name" in section and given["name"] != section["name"]
 
 
 def is_hydras(override: str) -> bool:

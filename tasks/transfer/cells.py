@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from dexsim import __version__, settings
-from dexsim.backends.make import load_settings
+from dexsim.backends.make import finest_step, load_settings
 from dexsim.files import atomic_write
 from dexsim.rl.checkpoint import Checkpoint
 from dexsim.rl.evaluation import Episode
-from tasks.verbs.evaluate import EvaluateSettings, Subject
+from tasks.registry import EnvSettings
+from tasks.verbs.evaluate import EvaluateSettings, Subject, environment_of
 
 FOLDER = "cells"
 # Kinds of robots: the checkpoint's own, with constants that only their seed knows, with what a fit found of those.
@@ -50,11 +51,13 @@ class Place:
         block: label of its checkpoint.
         engine: name of its row.
         column: its robot.
+        as_trained: whether all but the robot is as in training.
     """
 
     block: str
     engine: str
     column: Column
+    as_trained: bool
 
     @property
     def row(self) -> str:
@@ -117,7 +120,7 @@ class Cell:
         if found is not None:
             return found
         began = time.perf_counter()
-        episodes, nonfinite = self.subject.roll_out()
+        episodes, nonfinite = Subject.of(self.options, self.checkpoint).roll_out()
         outcome = Outcome(self.place, episodes, nonfinite, time.perf_counter() - began)
         kept = {"key": self.key, "episodes": episodes, "nonfinite": nonfinite, "seconds": outcome.seconds}
         atomic_write(path, json.dumps(kept))
@@ -134,25 +137,25 @@ class Cell:
             return None
 
     @cached_property
-    def subject(self) -> Subject:
-        """The policy and its environment."""
-        return Subject.of(self.options, self.checkpoint)
+    def environment(self) -> EnvSettings:
+        """What it is measured in."""
+        return environment_of(self.checkpoint.config, self.options)
 
     @property
     def weight(self) -> float:
         """How long it takes in comparison with others: physics steps for a second of each episode."""
-        return self.options.episodes / load_settings(self.subject.environment.backend).timestep
+        return self.options.episodes / finest_step(load_settings(self.environment.backend))
 
     @cached_property
     def key(self) -> str:
         """Of all that the episodes depend on."""
-        environment = settings.to_dict(self.subject.environment.with_content())
+        environment = settings.to_dict(self.environment.with_content())
         environment["backend"] = {**environment["backend"], "threads": 0}
         facts = {
             "version": __version__,
             "checkpoint": self.digest,
             "environment": environment,
-            "episodes": [self.options.episodes, self.subject.num_envs, self.options.seed],
+            "episodes": [self.options.episodes, self.options.copies, self.options.seed],
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 

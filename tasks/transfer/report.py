@@ -87,13 +87,13 @@ def _groups(outcomes: Sequence[Outcome]) -> list[Group]:
 def _record(groups: Sequence[Group], run: RunFolder) -> None:
     """Metrics: success of each group, and of all that is not as trained, which leaves out what was fitted."""
     several = len({group.block for group in groups}) > 1
-    first = groups[0].engine
     beyond: list[Episode] = []
     for group in groups:
         name = f"success_{group.engine}_{group.kind}"
         _result(f"{group.block}/{name}" if several else name, group.episodes, run)
-        if (group.engine, group.kind) != (first, NOMINAL) and group.kind != TUNED:
-            beyond += group.episodes
+        if group.kind != TUNED:
+            others = (each for each in group.outcomes if group.kind != NOMINAL or not each.place.as_trained)
+            beyond += [episode for each in others for episode in each.episodes]
     if beyond:
         _result("success_beyond", beyond, run)
 

@@ -79,7 +79,7 @@ class Robots:
         if self.fits is None or not (self.fits / str(seed) / TUNED).is_file():
             return None
         found = self.fits / str(seed)
-        same = (found / HIDDEN).is_file() and read_tuned(found / HIDDEN) == read_tuned(self.hidden(seed))
+        same = (found / HIDDEN).is_file() and _constants(found / HIDDEN) == _constants(self.hidden(seed))
         if not same:
             raise UserError(
                 f"fits = {str(self.fits)!r}: the robot {seed} there is another one; allowed: the same robots"
@@ -121,6 +121,12 @@ def fits_folder(path: str) -> Path:
         if any(folder.glob(f"*/*/{TUNED}")):
             return folder.absolute()
     raise UserError(f"fits = {path!r}: must be a run folder of `dexsim transfer tuned=true`, with {FOLDER}/*/*/{TUNED}")
+
+
+def _constants(path: Path) -> tuple[Any, Any]:
+    """Robot and constants of a file, whichever version wrote it."""
+    content = read_tuned(path)
+    return content.get("robot"), content.get("constants")
 
 
 def _copy(source: Path, target: Path) -> None:

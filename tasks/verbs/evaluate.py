@@ -75,6 +75,11 @@ class EvaluateSettings:
         sound = bool(self.magnitudes) and all(0 <= size <= 1000 for size in self.magnitudes)
         require(sound, "magnitudes", list(self.magnitudes), allowed)
 
+    @property
+    def copies(self) -> int:
+        """Environments that are stepped together: no more than there are episodes."""
+        return min(self.num_envs, self.episodes)
+
 
 def main(config: Mapping[str, Any], run: RunFolder) -> None:
     """Evaluate, and print the table."""
@@ -125,11 +130,6 @@ class Subject:
         with checkpoints.blamed(found, "evaluated"):
             return cls(found, environment_of(found.config, options), Policy.from_checkpoint(found), options)
 
-    @property
-    def num_envs(self) -> int:
-        """Environments that are stepped together."""
-        return min(self.options.num_envs, self.options.episodes)
-
     def roll_out(
         self, dump_dir: Path | None = None, perturbation: PerturbationSettings | None = None
     ) -> tuple[list[Episode], int]:
@@ -140,7 +140,7 @@ class Subject:
             perturbation: What disturbs the object.
         """
         with checkpoints.blamed(self.checkpoint, "evaluated"):
-            env = self.environment.make(self.num_envs, self.options.seed, dump_dir, perturbation)
+            env = self.environment.make(self.options.copies, self.options.seed, dump_dir, perturbation)
         allowed = tuple(_given(self.options.control))
         checkpoints.check_matches(self.checkpoint, env.spec_table(), allow=allowed)
         rows = run_episodes(env, self.policy.to(env.device), self.options.episodes, env.recorder())
@@ -155,7 +155,7 @@ def evaluate(options: EvaluateSettings, run: RunFolder) -> list[Episode]:
     torch.set_num_threads(1)  # small batches; the simulator has its own threads
     subject = Subject.of(options)
     checkpoint, environment = subject.checkpoint, subject.environment
-    facts = {"checkpoint": str(checkpoint.path), "frame": checkpoint.frame, "num_envs": subject.num_envs}
+    facts = {"checkpoint": str(checkpoint.path), "frame": checkpoint.frame, "num_envs": options.copies}
     run.write_config({**facts, **settings.to_dict(environment)}, "evaluated.yaml")
 
     nonfinite = 0
@@ -194,13 +194,12 @@ def environment_of(config: Mapping[str, Any], options: EvaluateSettings) -> EnvS
     """Return what makes the environment: the checkpoint's sections, with what was given in their place.
 
     An empty section given (`randomization={}`) replaces the checkpoint's as a whole, by what ships, and so does another
-    simulator: its settings are not those of the one before.
+    simulator, robot or task: its settings are not those of the one before.
     """
     sections: dict[str, dict[str, Any]] = {}
     for name in (field.name for field in fields(EnvSettings)):
         given = _given(options.control) if name == "control" else getattr(options, name)
-        other = name == "backend" and "name" in (given or {}) and given["name"] != config[name].get("name")
-        sections[name] = replaced({} if other else config[name], None if name == "control" and not given else given)
+        sections[name] = replaced(config[name], None if name == "control" and not given else given)
     for key in tasks.TRAINING_ONLY:
         sections["task"].pop(key, None)
     sections["backend"]["threads"] = options.threads

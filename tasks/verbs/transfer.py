@@ -95,6 +95,8 @@ class TransferSettings:
         require(self.tuned or self.fits is None, "fits", self.fits, "null without tuned=true")
         sound = all(re.fullmatch(r"\w[\w.-]*", name) for name in self.engines)
         require(sound, "engines", list(self.engines), "named with letters, digits and any of _ . -")
+        for name, section in self.engines.items():
+            require("threads" not in (section or {}), f"engines.{name}.threads", "given", "left out: give threads=")
         for name in self.rows or ():
             require(name in self.engines, "rows", self.rows, f"a list of {', '.join(self.engines)}")
         require(bool(self.chosen), "rows", self.rows, "an engine or more, or null for all")
@@ -115,7 +117,7 @@ class TransferSettings:
         names = self.engines if self.rows is None else self.rows
         return {name: section for name in names if (section := self.engines[name]) is not None}
 
-    def installed(self) -> dict[str, dict[str, Any]]:
+    def known_engines(self) -> dict[str, dict[str, Any]]:
         """Those of them that there are; those that are not are said in a line each."""
         found = {}
         for name, section in self.chosen.items():
@@ -171,7 +173,7 @@ def main(config: Mapping[str, Any], run: RunFolder) -> None:
 def check(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
     """Refuse what cannot be measured, as far as that shows before it starts."""
     options = _read(config, overrides)
-    _check(options, _blocks(options), options.installed())
+    _check(options, _blocks(options), options.known_engines())
 
 
 def transfer(options: TransferSettings, run: RunFolder) -> list[Outcome]:
@@ -179,11 +181,13 @@ def transfer(options: TransferSettings, run: RunFolder) -> list[Outcome]:
     import torch
 
     torch.set_num_threads(1)  # small batches; the simulator has its own threads
-    blocks, engines = _blocks(options), options.installed()
+    blocks, engines = _blocks(options), options.known_engines()
     _check(options, blocks, engines)
     kinds = [cells.NOMINAL, cells.HIDDEN, *([cells.TUNED] if options.tuned else [])]
     work, outcomes, left_out = _Work(len(blocks) * len(engines) * _count(options)), [], {}
-    for needed in (kinds[:2], kinds[2:]):  # fits take minutes: what needs none comes first
+    for needed in (kinds[:2], kinds[2:]):  # fits take minutes: what needs none comes first, and shows what can be run
+        if needed == kinds[2:] and not outcomes:
+            break
         table: list[tuple[Path, Cell]] = []
         for number, block in enumerate(blocks):
             found = _rows(options, block, engines, _columns(options, block, needed, run.path))
@@ -206,7 +210,7 @@ def _rows(options: TransferSettings, block: Block, engines: Mapping[str, Any], c
     """The cells of a checkpoint, row by row."""
     return [
         Cell(
-            Place(block.label, engine, column),
+            Place(block.label, engine, column, as_trained=not section),
             options.evaluation(str(block.checkpoint.path), section, column),
             block.checkpoint,
             block.digest,

@@ -17,7 +17,7 @@ from dexsim.backends.mujoco.model import build_spec, compile_spec
 from dexsim.backends.mujoco.object_fields import ObjectGeoms
 from dexsim.backends.mujoco.robot_fields import RobotFields, set_friction
 from dexsim.backends.mujoco.settings import MujocoSettings
-from dexsim.errors import UserError, one_line
+from dexsim.errors import UserError, one_line, require
 from dexsim.robots.constants import check, constants
 from dexsim.rotations import quat_rotate
 from dexsim.scene import Scene
@@ -253,6 +253,9 @@ class MujocoBackend:
         """See `Backend`."""
         arrays = {name: value.numpy() for name, value in values.items()}
         check(arrays, parameters.PARAMETERS)
+        if "contact_time" in arrays:  # the engine takes shorter ones for this without a word
+            shortest, least = float(arrays["contact_time"].min(initial=1.0)), 2 * self.model.opt.timestep
+            require(shortest >= least, "contact_time", shortest, f"two physics steps, {least:g} s, or more")
         self._state = None  # sizes and places of links are seen in it
         ids = env_ids.numpy()
         self._stale[ids] = True
@@ -288,14 +291,13 @@ class MujocoBackend:
 
     def _set_contacts(self, ids: np.ndarray) -> None:
         """Stiffness and damping of what hands, objects and table touch: a contact takes the mean of its two geoms."""
-        least = 2 * self.model.opt.timestep  # the engine takes shorter ones for this without a word
         columns = [self._array(name)[ids] for name in parameters.CONTACT]
-        shortest = float(columns[0].min(initial=least))
-        if shortest < least:
-            raise UserError(f"contact_time = {shortest:g} s: must be two physics steps, {least:g} s, or more")
         self.batch.expand("geom_solref")[ids[:, None], self._touching] = np.concatenate(columns, axis=1)[:, None]
 
     # -- the rest ------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """See `Backend`; the batch goes with its owner."""
 
     def get_state(self) -> dict[str, Any]:
         """Engine rows (with warm starts) and parameters of every environment."""

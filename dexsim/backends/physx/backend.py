@@ -14,13 +14,17 @@ from dexsim import parameters
 from dexsim.backends.base import InitialState, Rollout, SimState
 from dexsim.backends.physx.engine import sapien
 from dexsim.backends.physx.worker import SHAPES, Here, Memory, Worker
-from dexsim.errors import UserError
+from dexsim.errors import UserError, require
 from dexsim.robots.constants import check, constants
 from dexsim.scene import Scene
+
+MOST_ENVS, MOST_PROCESSES = 4096, 256
 
 
 class PhysxBackend:
     """One engine scene for each environment, shared out among worker processes.
+
+    A script that makes one with several processes needs `if __name__ == "__main__":`, as for any multiprocessing.
 
     Args:
         scene: what to simulate; steps longer than 0.5 ms are divided.
@@ -36,6 +40,8 @@ class PhysxBackend:
     def __init__(self, scene: Scene, num_envs: int, threads: int = 0) -> None:
         """See the class."""
         sapien()  # a missing package is reported here, not by a worker
+        # Each is a scene of its own, of about a megabyte: more is a slip of the hand.
+        require(num_envs <= MOST_ENVS, "num_envs", num_envs, f"at most {MOST_ENVS} on physx")
         self.scene, self.num_envs = scene, num_envs
         nominal = parameters.nominal(scene, self.device)
         self.values = {name: value.repeat(num_envs, 1) for name, value in nominal.items()}
@@ -43,7 +49,8 @@ class PhysxBackend:
         self._views = {name: torch.from_numpy(self._memory.array(name)) for name in (*SHAPES, "target", "wrench")}
         self._stale = np.zeros(num_envs, dtype=bool)
         self._state: SimState | None = None
-        count = min(threads or os.cpu_count() or 1, num_envs)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        count = min(threads or cores, num_envs, MOST_PROCESSES)
         self._shares = [share for share in np.array_split(np.arange(num_envs), count) if len(share)]
         values = {name: value.numpy() for name, value in self.values.items()}
         make = Here if count == 1 else Worker
@@ -51,6 +58,8 @@ class PhysxBackend:
             make(scene, self._memory, int(share[0]), {name: value[share] for name, value in values.items()})
             for share in self._shares
         ]
+        if count > 1:
+            self._answers()  # all are built, side by side
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -60,7 +69,8 @@ class PhysxBackend:
         self._refresh()
         if self._state is None:
             views = {name: self._views[name] for name in SHAPES if name != "contact"}
-            self._state = SimState(**views, contact=lambda: self._views["contact"] > 0)
+            contact = self._views["contact"]
+            self._state = SimState(**views, contact=lambda: contact > 0)
         return self._state
 
     def set_joint_targets(self, targets: Tensor) -> None:
@@ -128,7 +138,10 @@ class PhysxBackend:
     # -- the rest ------------------------------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
-        """Positions, velocities, targets and parameters; the engine's own caches cannot be had ("exact_state")."""
+        """Positions, velocities, targets and parameters, not the engine's caches nor targets on their way to a drive.
+
+        So `set_state` goes on nearly, but not exactly, from there: "exact_state" is no capability of this backend.
+        """
         self._refresh()
         return {
             "views": {name: view.clone() for name, view in self._views.items()},
@@ -152,4 +165,22 @@ class PhysxBackend:
         """Call a method of each worker with arguments of its own, side by side."""
         for worker, given in zip(self._workers, arguments, strict=True):
             worker.ask(method, *given)
-        return [worker.answer() for worker in self._workers]
+        return self._answers()
+
+    def _answers(self) -> list[Any]:
+        """What the workers answer; the first error is raised when all of them have."""
+        answers, errors = [], []
+        for worker in self._workers:
+            try:
+                answers.append(worker.answer())
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return answers
+
+    def close(self) -> None:
+        """See `Backend`."""
+        for worker in self._workers:
+            worker.close()
+        self._workers = []

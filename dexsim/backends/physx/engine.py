@@ -3,7 +3,9 @@
 Known differences, which no setting removes:
 
 - Friction of a contact is the mean of both sides' coefficients here and the larger one in MuJoCo; `materials` chooses
-  coefficients whose means are the larger ones. A patch of contact has friction in its plane, none about its normal.
+  coefficients whose means are the larger ones. Where there are several objects, that holds for the first; the others
+  are right with the table, not with hands or each other. Two hands have their own coefficient with each other. A patch
+  of contact has friction in its plane, none about its normal.
 - Contacts are hard: bodies neither sink into each other nor are held apart by a spring. MuJoCo's give way a little.
 - Coupled joints are driven to where their source says, with the counter-torque on the source (`drives`): by 1 mrad for
   each 0.05 N m on them.
@@ -14,6 +16,8 @@ Known differences, which no setting removes:
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +30,8 @@ MAX_STEP = 0.0005
 DEPENETRATION_SPEED = 0.5
 # Contacts are found from this distance on, m. At 0.5 ms nothing comes this far in a step.
 CONTACT_OFFSET = 0.002
+# Turns x into z: capsules and cylinders lie along x here.
+X_TO_Z = np.array([np.sqrt(0.5), 0.0, -np.sqrt(0.5), 0.0])
 # Of the articulation and of objects. With the default solver (TGS) a joint that is held still has a velocity.
 POSITION_ITERATIONS, VELOCITY_ITERATIONS = 16, 1
 
@@ -76,23 +82,46 @@ def settle(body: Any) -> None:
     body.set_max_depenetration_velocity(DEPENETRATION_SPEED)
 
 
-def materials(hand: float, item: float, table: float, robot: float) -> dict[str, float]:
-    """Coefficients of friction whose means are the larger of each two, as in MuJoCo.
+@dataclass(frozen=True)
+class Friction:
+    """Coefficients of sliding friction that bodies are given here."""
 
-    Exact for hand and object, table and object, hand and table, and the rest of the robot and the object. Two hands
-    have the mean of their own with itself.
+    hand: float
+    robot: float
+    table: float
+    items: tuple[float, ...]
+
+
+def materials(hand: float, items: Sequence[float], table: float, robot: float) -> Friction:
+    """Coefficients whose means are the larger of each two, which is what counts in MuJoCo.
+
+    Exact for hand, table and the first object with each other, and for the rest of the robot and that object.
 
     Args:
-        hand: of the hands.
-        item: of the object.
-        table: of the table.
-        robot: of the rest of the robot.
+        hand: what the hands are to have.
+        items: the objects.
+        table: the table.
+        robot: the rest of the robot.
     """
+    item = items[0] if len(items) else robot
     hand_item, table_item, hand_table = max(hand, item), max(table, item), max(hand, table)
-    own = hand_item + table_item - hand_table
-    return {
-        "item": own,
-        "hand": hand_item + hand_table - table_item,
-        "table": table_item + hand_table - hand_item,
-        "robot": max(2 * max(robot, item) - own, 0.0),
-    }
+    of_item, of_table = hand_item + table_item - hand_table, table_item + hand_table - hand_item
+    others = (max(2 * max(table, other) - of_table, 0.0) for other in items[1:])
+    return Friction(
+        hand=hand_item + hand_table - table_item,
+        robot=max(2 * max(robot, item) - of_item, 0.0),
+        table=of_table,
+        items=(of_item, *others)[: len(items)],
+    )
+
+
+def pose(position: Any, quat: Any) -> Any:
+    """The engine's pose of a position in m and a quaternion w x y z."""
+    return sapien().Pose(np.asarray(position, dtype=np.float32), np.asarray(quat, dtype=np.float32))
+
+
+def matrix_to_quat(matrix: np.ndarray) -> np.ndarray:
+    """Quaternion w x y z of a rotation matrix."""
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.from_matrix(matrix).as_quat(scalar_first=True)

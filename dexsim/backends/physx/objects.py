@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from dexsim.backends.masses import mass_properties, principal_moments
-from dexsim.backends.physx.engine import sapien, settle
-from dexsim.backends.physx.robot import X_TO_Z, matrix_to_quat, pose
+from dexsim.backends.physx.engine import X_TO_Z, matrix_to_quat, pose, sapien, settle
 from dexsim.robots.collisions import ENVIRONMENT, collision_bits
 from dexsim.scene import ObjectSpec, Scene, Table
 
@@ -30,7 +29,7 @@ def add_table(scene: Any, table: Table, friction: float) -> Any:
     return body
 
 
-def add_objects(scene: Any, described: Scene, values: Mapping[str, np.ndarray], friction: list[float]) -> list[Any]:
+def add_objects(scene: Any, described: Scene, values: Mapping[str, np.ndarray], friction: Sequence[float]) -> list[Any]:
     """Add the objects, as the parameters of an environment say; return their bodies.
 
     Args:

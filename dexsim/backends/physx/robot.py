@@ -7,15 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from dexsim.backends.physx.engine import POSITION_ITERATIONS, VELOCITY_ITERATIONS, sapien, settle
+from dexsim.backends.physx.engine import (
+    POSITION_ITERATIONS,
+    VELOCITY_ITERATIONS,
+    X_TO_Z,
+    Friction,
+    matrix_to_quat,
+    pose,
+    sapien,
+    settle,
+)  # fmt: skip
 from dexsim.robots.collisions import collision_bits, neighbours
 from dexsim.robots.spec import Joint, Link, Primitive, RobotSpec
 from dexsim.rotations import quat_from_rpy, quat_multiply
 
 # What stands for the mass in kg and the moments in kg m^2 of a link that has none, but carries others.
 LEAST_MASS, LEAST_MOMENT = 1e-4, 1e-8
-# Turns x into z: capsules and cylinders lie along x here.
-X_TO_Z = np.array([np.sqrt(0.5), 0.0, -np.sqrt(0.5), 0.0])
 
 
 @dataclass
@@ -46,18 +53,18 @@ class Articulated:
     lifts: list[Lift]
 
 
-def add_robot(scene: Any, robot: RobotSpec, friction: dict[str, float], collisions: bool = True) -> Articulated:
+def add_robot(scene: Any, robot: RobotSpec, friction: Friction, collisions: bool = True) -> Articulated:
     """Add a robot to a scene, its base welded to the world at the origin.
 
     Args:
         scene: the engine's.
         robot: the robot, with the constants that it has in this scene.
-        friction: coefficients of "hand" and of "robot", the rest of it.
+        friction: of the hands, and of the rest of it.
         collisions: False where nothing is there to touch.
     """
     physx = sapien().physx
     described = {link.name: link for link in robot.links}
-    material = {name: physx.PhysxMaterial(value, value, 0.0) for name, value in friction.items()}
+    hand, rest = (physx.PhysxMaterial(value, value, 0.0) for value in (friction.hand, friction.robot))
     parents = {joint.parent for joint in robot.joints}
     # Shapes with a bit in common feel nothing of each other: one bit for each pair.
     ignoring: dict[str, int] = {}
@@ -70,7 +77,7 @@ def add_robot(scene: Any, robot: RobotSpec, friction: dict[str, float], collisio
         body = physx.PhysxArticulationLinkComponent(None if joint is None else links[joint.parent])
         _set_mass(body, link)
         for primitive in link.primitives if collisions else ():
-            chosen = material["hand" if primitive.region == "hand" else "robot"]
+            chosen = hand if primitive.region == "hand" else rest
             groups = [*collision_bits(primitive.region, primitive.side), ignoring.get(link.name, 0), 1]
             _attach(body, primitive, link, chosen, groups)
         _set_joint(body.joint, joint, robot)
@@ -147,18 +154,6 @@ def _lift(robot: RobotSpec, links: dict[str, Any]) -> list[Lift]:
             lifts.append(Lift(links[link.name], force, whole=share == 1))
             links[link.name].set_disable_gravity(share == 1)
     return lifts
-
-
-def pose(position: Any, quat: Any) -> Any:
-    """The engine's pose of a position in m and a quaternion w x y z."""
-    return sapien().Pose(np.asarray(position, dtype=np.float32), np.asarray(quat, dtype=np.float32))
-
-
-def matrix_to_quat(matrix: np.ndarray) -> np.ndarray:
-    """Quaternion w x y z of a rotation matrix."""
-    from scipy.spatial.transform import Rotation
-
-    return Rotation.from_matrix(matrix).as_quat(scalar_first=True)
 
 
 def _x_to(axis: np.ndarray) -> np.ndarray:

@@ -51,12 +51,13 @@ class Simulation:
     def __init__(self, scene: Scene, row: Row) -> None:
         """See the class."""
         self._described, self._row = scene, row
-        self._parts = max(1, int(np.ceil(scene.timestep / MAX_STEP - 1e-9)))
-        self._timestep = scene.timestep / self._parts
+        self._engine_steps = max(1, int(np.ceil(scene.timestep / MAX_STEP - 1e-9)))  # in a physics step of the scene
+        self._timestep = scene.timestep / self._engine_steps
         self._target = np.zeros(len(scene.robot.commands))
         self._wrench = np.zeros((len(scene.objects), 6))
         self._broken = False
         self._below = {pair.first: self._subtree(pair.first) for pair in scene.contacts}
+        self._carried_links = [self._subtree(scene.robot.joint(name).child) for name in scene.robot.commands]
 
     def _subtree(self, link: str) -> set[str]:
         """A link with all below it; an object alone."""
@@ -72,26 +73,18 @@ class Simulation:
         """Make the scene of some parameters, name -> (k,); the robot stands and the objects lie where they were."""
         described = self._described
         self.robot = with_constants(described.robot, {name: v for name, v in values.items() if name in CONSTANTS})
-        own = materials(
-            float(values["hand_friction"][0]),
-            float(values["object_friction"][0]) if described.objects else 1.0,
-            described.table.friction,
-            ROBOT_FRICTION,
-        )
+        hand, items = float(values["hand_friction"][0]), values["object_friction"].tolist()
+        friction = materials(hand, items, described.table.friction, ROBOT_FRICTION)
         self._scene = make_scene(self._timestep)
         self._system = self._scene.physx_system
-        own_robot = {name: own[name] for name in ("hand", "robot")}
-        self._made = add_robot(self._scene, self.robot, own_robot, described.collisions)
-        self._objects: list[Any] = []
+        self._made = add_robot(self._scene, self.robot, friction, described.collisions)
         if described.collisions:
-            add_table(self._scene, described.table, own["table"])
-        # Of further objects the friction with the table is exact, that with hands is not.
-        others = (2 * max(float(f), described.table.friction) - own["table"] for f in values["object_friction"][1:])
-        self._objects = add_objects(self._scene, described, values, [own["item"], *others])
+            add_table(self._scene, described.table, friction.table)
+        self._objects = add_objects(self._scene, described, values, friction.items)
         self.drives = Drives(self.robot, self._made.joints, self._made.order, self._timestep)
         self._inverse = np.argsort(self._made.order)
-        links = [self.robot.joint(name).child for name in self.robot.commands]
-        self._carried = [[lift for lift in self._made.lifts if lift.body.name in self._subtree(link)] for link in links]
+        lifts = self._made.lifts
+        self._carried = [[lift for lift in lifts if lift.body.name in links] for links in self._carried_links]
         self._partly = [lift for lift in self._made.lifts if not lift.whole]
         self._tips = [(self._made.links[tip.link], np.array(tip.position) + self._origin(tip.link))
                       for tip in self.robot.fingertips]  # fmt: skip
@@ -115,7 +108,7 @@ class Simulation:
                 body.set_linear_velocity(linear + np.cross(angular, self._centre(body)))
                 body.set_angular_velocity(angular)
             self.drives.take_over(drives)
-            self._read()
+            self._read(contacts=False)  # the engine finds them in its next step; until then they are as they were
             row.joint_position[:], row.object_pose[:] = position, poses
 
     def reset(self, joint_position: np.ndarray, joint_target: np.ndarray, object_pose: np.ndarray,
@@ -158,12 +151,13 @@ class Simulation:
         """Advance by physics steps of the scene; return whether the simulation is broken."""
         self._target[:], self._wrench[:] = target, wrench
         if not self._broken:
-            self._advance(substeps * self._parts)
+            self._advance(substeps * self._engine_steps)
             self._read()
         return self._broken
 
-    def rollout(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+    def rollout(self, targets: np.ndarray, wrench: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
         """Targets (S, 26) of their own for each physics step; positions and efforts (S, 26), and whether it broke."""
+        self._wrench[:] = wrench
         shape = targets.shape
         positions, efforts = np.zeros(shape), np.zeros(shape)
         commanded = self._made.order[self.robot.command_index]
@@ -172,7 +166,7 @@ class Simulation:
             if self._broken:
                 break
             self._target[:] = target
-            self._advance(self._parts)
+            self._advance(self._engine_steps)
             positions[number] = articulation.get_qpos()[commanded]
             efforts[number] = self.drives.efforts(positions[number], articulation.get_qvel()[commanded])
             efforts[number] += self._weight()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import signal
+import traceback
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import RawArray
@@ -11,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dexsim.backends.physx.simulation import Row, Simulation
+from dexsim.errors import UserError
 from dexsim.scene import Scene
 
 # Name of a part of the state -> its shape for one environment of J joints, K objects, F fingertips, P pairs.
@@ -93,12 +97,16 @@ class Simulations:
 
     def rollout(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Targets (n, S, 26) of their own; positions and efforts (n, S, 26), (n,) whether each is broken."""
-        positions, efforts, broken = zip(*(s.rollout(t) for s, t in zip(self._all, targets, strict=True)), strict=True)
+        wrenches = self._arrays["wrench"][self._first : self._first + len(self._all)]
+        rolled = [each.rollout(*given) for each, *given in zip(self._all, targets, wrenches, strict=True)]
+        positions, efforts, broken = zip(*rolled, strict=True)
         return np.stack(positions), np.stack(efforts), np.array(broken, dtype=bool)
 
 
 class Worker:
     """`Simulations` in a process of their own; `ask` sends a call, `answer` waits for what it returned.
+
+    The first answer, to no call, comes when they are built.
 
     Args:
         arguments: of `Simulations`.
@@ -106,7 +114,9 @@ class Worker:
 
     def __init__(self, *arguments: Any) -> None:
         """See the class."""
-        context = multiprocessing.get_context("spawn")  # a copy of this process would have its threads' locks
+        # A copy of this process would have its threads' locks. The new one imports the main module again: a script
+        # that makes environments does so below `if __name__ == "__main__"`.
+        context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, arguments), daemon=True)
         self._process.start()
@@ -129,9 +139,17 @@ class Worker:
             raise error
         return result
 
+    def close(self) -> None:
+        """End the process."""
+        self._pipe.close()
+        self._process.join(1.0)
+        if self._process.is_alive():  # in the middle of a call
+            self._process.terminate()
+
     def _gone(self) -> RuntimeError:
         self._process.join(1.0)
-        return RuntimeError(f"a process of the backend physx ended by itself (exit code {self._process.exitcode})")
+        what = f"a process of the backend physx ended by itself (exit code {self._process.exitcode})"
+        return RuntimeError(f'{what}; a script that uses it needs `if __name__ == "__main__":`')
 
 
 class Here:
@@ -139,7 +157,8 @@ class Here:
 
     def __init__(self, *arguments: Any) -> None:
         """See the class."""
-        self._simulations, self._result = Simulations(*arguments), None
+        self._simulations: Any = Simulations(*arguments)
+        self._result: Any = None
 
     def ask(self, method: str, *arguments: Any) -> None:
         """See `Worker`."""
@@ -149,19 +168,27 @@ class Here:
         """See `Worker`."""
         return self._result
 
+    def close(self) -> None:
+        """See `Worker`."""
+        self._simulations = None
+
 
 def _serve(pipe: Connection, arguments: tuple[Any, ...]) -> None:
     """The life of a worker: build, then answer calls until the other side is gone."""
-    simulations = None
-    while True:
-        try:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
+    made: list[Any] = []
+    with contextlib.suppress(EOFError, OSError):
+        pipe.send(_tried(lambda: made.append(Simulations(*arguments))))
+        while made:
             method, given = pipe.recv()
-        except (EOFError, KeyboardInterrupt):
-            return
-        try:
-            if simulations is None:
-                simulations = Simulations(*arguments)
-            answer = (getattr(simulations, method)(*given), None)
-        except Exception as error:
-            answer = (None, error)
-        pipe.send(answer)
+            pipe.send(_tried(lambda: getattr(made[0], method)(*given)))  # noqa: B023
+
+
+def _tried(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    """What a call returns, or its error in a form that can be sent."""
+    try:
+        return call(), None
+    except UserError as error:
+        return None, UserError(str(error))
+    except Exception:
+        return None, RuntimeError(f"in a process of the backend physx:\n{traceback.format_exc()}")

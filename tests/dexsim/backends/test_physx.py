@@ -15,6 +15,7 @@ from dexsim import parameters
 from dexsim.backends import Backend, BackendSettings
 from dexsim.backends.make import make_backend
 from dexsim.backends.physx.engine import materials
+from dexsim.errors import UserError
 from dexsim.robots import RobotSpec, with_constants
 from dexsim.scene import ObjectSpec, Scene, Table
 from tests.dexsim.backends.scenes import BOX, IN_THE_AIR, ROBOT, at, build, drive, fields
@@ -55,8 +56,10 @@ def test_a_sliding_box_is_braked_by_the_larger_friction(friction: tuple[float, f
 
 def test_the_mean_of_two_coefficients_is_the_larger_one() -> None:
     for hand, item, table in ((0.5, 1.0, 1.0), (1.5, 0.5, 1.0), (0.2, 0.3, 0.1), (1.0, 1.0, 1.0), (0.1, 5.0, 0.1)):
-        own = materials(hand, item, table, 1.0)
-        assert min(own.values()) >= 0
+        found = materials(hand, [item, 0.2], table, 1.0)
+        own = {"hand": found.hand, "item": found.items[0], "table": found.table, "robot": found.robot}
+        assert min(*own.values(), *found.items) >= 0
+        assert (found.items[1] + found.table) / 2 >= max(table, 0.2) - 1e-9
         for first, second, larger in (
             ("hand", "item", max(hand, item)),
             ("table", "item", max(table, item)),
@@ -147,3 +150,85 @@ def test_parameters_change_while_it_runs() -> None:
     backend.step(50)
     gained = fields(backend.state)["object_velocity"][0, 0, 0] - before["object_velocity"][0, 0, 0]
     assert float(gained) == pytest.approx(0.2 / (2 * BOX.mass) * 0.1, rel=1e-3)
+
+
+def test_a_saturated_drive_is_braked_by_its_friction_as_in_mujoco() -> None:
+    """An elbow whose drive gives all it can, 3 N m, with 1 N m of friction: speeds agree to 10% after 60 ms."""
+    elbow = ROBOT.commands.index("left_elbow_pitch_joint")
+    speeds = []
+    for friction in (0.0, 1.0):
+        effort = np.array([ROBOT.joint(name).effort for name in ROBOT.commands])
+        effort[elbow] = 3.0
+        rubbing = np.where(np.arange(26) == elbow, friction, 0.0)
+        robot = with_constants(
+            ROBOT, {"joint_effort": effort, "joint_friction": rubbing, "joint_lag": np.full(26, 1e-4)}
+        )
+        for backend in both(robot=robot, collisions=False):
+            start = at(IN_THE_AIR)
+            drive(backend, start)
+            target = start.joint_target.clone()
+            target[:, elbow] -= 1.0
+            backend.set_joint_targets(target)
+            backend.step(30)
+            speeds.append(abs(float(backend.state.joint_velocity[0, ROBOT.command_index[elbow]])))
+    free, same_free, braked, same_braked = speeds
+    assert same_free == pytest.approx(free, rel=0.1)
+    assert same_braked == pytest.approx(braked, rel=0.1)
+    assert braked < 0.75 * free
+
+
+def test_contacts_stay_known_when_parameters_change() -> None:
+    backend = build(PHYSX, 1)
+    drive(backend, at((0.5, 0.0, 0.04)))
+    backend.step(20)
+    assert backend.state.contact.tolist() == [[True, False, False]]
+    backend.set_parameters(torch.tensor([0]), {"object_mass": torch.tensor([[0.3]]).double()})
+    assert backend.state.contact.tolist() == [[True, False, False]]
+    backend.set_state(backend.get_state())
+    assert backend.state.contact.tolist() == [[True, False, False]]
+
+
+def test_a_wrench_acts_in_a_rollout_until_it_is_set_again() -> None:
+    speeds = []
+    for backend in both():
+        start = at(IN_THE_AIR)
+        drive(backend, start)
+        backend.apply_wrench(torch.tensor([[[0.5, 0.0, 0.0, 0.0, 0.0, 0.0]]]))
+        held = start.joint_target[:, None].repeat(1, 20, 1)
+        backend.rollout(held)
+        backend.apply_wrench(torch.zeros(1, 1, 6))
+        backend.rollout(held)
+        speeds.append(float(backend.state.object_velocity[0, 0, 0]))
+    assert speeds == pytest.approx([0.5 / BOX.mass * 20 * PHYSX.timestep] * 2, rel=1e-3)
+
+
+def test_a_delay_that_begins_while_it_runs_brings_no_old_target_back() -> None:
+    backend, elbow = build(PHYSX, 1), ROBOT.commands.index("left_elbow_pitch_joint")
+    start = at(IN_THE_AIR)
+    drive(backend, start)
+    target = start.joint_target.clone()
+    target[:, elbow] -= 0.3
+    backend.set_joint_targets(target)
+    backend.step(500)
+    before = backend.state.joint_position.clone()
+    backend.set_parameters(torch.tensor([0]), {"joint_delay": torch.full((1, 26), 0.1).double()})
+    backend.step(40)
+    assert float((backend.state.joint_position - before).abs().max()) < 2e-3
+
+
+def test_an_error_in_one_process_leaves_no_answer_behind() -> None:
+    backend: Any = build(replace(PHYSX, threads=2), 2)
+    drive(backend, at((0.5, 0.0, 0.05), num_envs=2))
+    with pytest.raises(RuntimeError, match="in a process of the backend physx:"):
+        backend._each("rebuild", (np.array([5]),), (np.array([1]),))
+    assert backend.step(1).tolist() == [False, False]
+    process = backend._workers[0]._process
+    os.kill(process.pid, signal.SIGINT)  # Ctrl-C in a shell reaches every process
+    assert backend.step(1).tolist() == [False, False]
+    backend.close()
+    assert not process.is_alive()
+
+
+def test_more_copies_than_it_is_for_are_refused() -> None:
+    with pytest.raises(UserError, match="num_envs = 1000000000000: must be at most 4096 on physx"):
+        build(PHYSX, 10**12)

@@ -223,9 +223,13 @@ def test_contacts_are_as_soft_as_they_were_drawn() -> None:
 
 
 def test_contacts_that_the_physics_steps_cannot_do_are_refused() -> None:
-    env = make({"contact_time": [0.015, 0.03]})
-    with pytest.raises(UserError, match=r"contact_time = 0\.01\d+ s: must be two physics steps, 0\.02 s, or more"):
-        env.reset()
+    with pytest.raises(
+        UserError, match=r"randomization\.contact_time = \(0\.015, 0\.03\): must be null, or from 0\.02 on"
+    ):
+        make({"contact_time": [0.015, 0.03]})
+    short = {"contact_time": torch.full((1, 1), 0.015, dtype=torch.float64)}
+    with pytest.raises(UserError, match=r"contact_time = 0\.015: must be two physics steps, 0\.02 s, or more"):
+        make({}).backend.set_parameters(torch.tensor([0]), short)
 
 
 @pytest.mark.parametrize(

@@ -171,12 +171,12 @@ def test_evaluate_reports_rates_with_their_intervals(tmp_path: Path, trained: Pa
 def test_an_evaluation_has_the_median_of_what_the_task_measures() -> None:
     tilts = [*range(90), *[90.0] * 10]  # a tenth has tipped over
     episodes = [{"return": 1.0, "length": 5, "success": True, "metric_tilt_deg": float(tilt)} for tilt in tilts]
-    entries = {name: (value, interval) for name, value, _, interval in evaluate.summarize(episodes[::-1])}
+    entries = {name: (value, interval) for name, value, _, _, interval in evaluate.summarize(episodes[::-1])}
     value, interval = entries["median_tilt_deg"]
     assert value == 49.5
     assert interval[0] == 39.0  # ranks 40 and 61 of 100 have the median between them with 96%
     assert interval[1] == 60.0
-    assert evaluate.summarize(episodes[:1])[-1][3] == (0.0, 0.0)
+    assert evaluate.summarize(episodes[:1])[-1][4] == (0.0, 0.0)
 
 
 def test_evaluate_counts_and_dumps_non_finite_environments(
