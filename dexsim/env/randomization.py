@@ -34,6 +34,15 @@ OTHER_BOUNDS: dict[str, Range] = {"arm_joint_friction": (1e-3, 50.0), "hand_join
 MOST_SPREAD = 10.0
 
 
+# Settings by which a robot's own constants vary, or others take their place.
+OF_ROBOT = (
+    "link_gravity_compensation", "joint_lag", "joint_delay", "arm_joint_friction", "hand_joint_friction",
+    "joint_stiffness_spread", "joint_damping_spread", "joint_armature_spread", "joint_friction_spread",
+    "joint_lag_spread", "joint_delay_spread", "joint_bias_spread", "link_mass_spread",
+    "link_gravity_compensation_spread", "robot_intervals",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
 class RandomizationSettings:
     """What varies, and how much; None or 0 leaves a thing at nominal. Units as in the module's text.

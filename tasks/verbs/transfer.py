@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 
 from dexsim import cli, settings
 from dexsim.backends.base import BACKENDS
+from dexsim.env.randomization import OF_ROBOT
 from dexsim.errors import UserError, one_line, parsing, require
 from dexsim.files import atomic_write
 from dexsim.launch.overrides import assign, command, given
@@ -143,9 +144,16 @@ class TransferSettings:
             task=self.task,
             robot=None if column.tuned is None else {"tuned": str(column.tuned)},
             backend=engine or None,
-            randomization=self.randomization,
+            randomization=self._randomization(),
             control={},
         )
+
+    def _randomization(self) -> Section:
+        """What was given, and robots as their columns say: none of their constants is drawn anew."""
+        if self.randomization == {}:
+            return self.randomization  # the whole section as it ships
+        shipped = settings.shipped("randomization", "none")
+        return {**{name: shipped[name] for name in OF_ROBOT}, **(self.randomization or {})}
 
 
 @dataclass(frozen=True)

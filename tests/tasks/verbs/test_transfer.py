@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,18 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from dexsim import cli
+from dexsim import cli, settings
+from dexsim.env.drives import DriveDraws
+from dexsim.env.randomization import RandomizationSettings
 from dexsim.errors import UserError
+from dexsim.launch.overrides import replaced
 from dexsim.robots import constants, load_robot
 from real2sim.simulated_robot import hidden_constants
 from tasks.registry import EnvSettings
 from tasks.transfer import robots as robots_module
+from tasks.transfer.cells import Column
 from tasks.verbs.evaluate import Subject
+from tasks.verbs.transfer import TransferSettings
 
 SMALL = ["task=box_lift", "rl=cpu", "rl.actor.units=[16]", "rl.critic.units=[16]", "rl.horizon=8", "num_envs=4"]
 SHORT = ["frames=32", "wandb=disabled", "backend.threads=1", "task.episode_s=0.5", "task.hold_s=0.1"]
@@ -91,6 +97,19 @@ def test_hidden_robots_are_those_that_excite_drives(trained: Path) -> None:
     own, wanted = constants(load_robot({"tuned": str(file)})), hidden_constants(load_robot({}), 10, 0.5)
     for name, values in wanted.items():
         np.testing.assert_allclose(own[name], values, rtol=1e-5, err_msg=name)
+
+
+def test_robots_are_what_their_columns_say_whatever_the_policy_was_trained_with() -> None:
+    """A randomization that draws constants of the drives anew would make all robots one."""
+    shipped = {**settings.plain(cli.compose("transfer")), "checkpoint": "x"}
+    own = {name: shipped[name] for name in (field.name for field in fields(TransferSettings)) if name in shipped}
+    options = settings.build(TransferSettings, own)
+    cell = options.evaluation("x", {}, Column("hidden_9", "hidden", Path("hidden.yaml")))
+    drives = settings.shipped("randomization", "drives")
+    section = replaced(drives, cell.randomization)
+    varied = DriveDraws(settings.build(RandomizationSettings, section), load_robot({}))
+    assert varied.names == ()
+    assert section["object_mass"] == drives["object_mass"]
 
 
 def test_what_is_done_is_not_run_again(trained: Path, monkeypatch: pytest.MonkeyPatch, rolled: list[str]) -> None:
