@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +27,7 @@ class MassProperties:
     inside: tuple[float, ...] = (0.0, 0.0, 0.0)
 
 
+@functools.cache  # of hulls, which an engine that builds scenes anew asks for in every episode
 def mass_properties(spec: ObjectSpec) -> MassProperties:
     """Those of an object's convex parts, of one density."""
     import trimesh

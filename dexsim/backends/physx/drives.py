@@ -87,8 +87,10 @@ class Drives:
 
     def efforts(self, position: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """(26,) torques in N m at positions and velocities of the commanded joints."""
-        free = self.stiffness * (self.target - position) - self.damping * velocity
-        return np.clip(free, -self.effort, self.effort)
+        return np.clip(self._wanted_effort(position, velocity), -self.effort, self.effort)
+
+    def _wanted_effort(self, position: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+        return self.stiffness * (self.target - position) - self.damping * velocity
 
     def command(self, target: np.ndarray) -> None:
         """A new target (26,) rad, limited as the drives do; it takes effect with the next `apply`."""
@@ -114,7 +116,7 @@ class Drives:
 
     def _rub(self, position: np.ndarray, velocity: np.ndarray) -> None:
         drag = self._friction / np.maximum(np.abs(velocity), CREEP_SPEED)
-        wanted = self.stiffness * (self.target - position) - self.damping * velocity
+        wanted = self._wanted_effort(position, velocity)
         helped = np.sign(wanted) * np.clip(velocity / CREEP_SPEED, -1.0, 1.0)  # 1: friction is against the drive
         damping, limit = (self.damping + drag).tolist(), (self.effort - self._friction * helped).tolist()
         for number in self._rubbing:

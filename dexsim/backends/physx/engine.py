@@ -82,6 +82,20 @@ def settle(body: Any) -> None:
     body.set_max_depenetration_velocity(DEPENETRATION_SPEED)
 
 
+def enter(scene: Any, body: Any, name: str) -> Any:
+    """Put a body into a scene under a name; return its entity."""
+    entity = sapien().Entity()
+    entity.add_component(body)
+    body.name = name
+    scene.add_entity(entity)
+    return entity
+
+
+def make_material(friction: float) -> Any:
+    """A surface of some sliding friction, from which nothing bounces."""
+    return sapien().physx.PhysxMaterial(friction, friction, 0.0)
+
+
 @dataclass(frozen=True)
 class Friction:
     """Coefficients of sliding friction that bodies are given here."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dexsim.backends.masses import mass_properties, principal_moments
-from dexsim.backends.physx.engine import X_TO_Z, matrix_to_quat, pose, sapien, settle
+from dexsim.backends.physx.engine import X_TO_Z, enter, make_material, matrix_to_quat, pose, sapien, settle
 from dexsim.robots.collisions import ENVIRONMENT, collision_bits
 from dexsim.scene import ObjectSpec, Scene, Table
 
@@ -19,13 +19,13 @@ ONE = (1.0, 0.0, 0.0, 0.0)
 def add_table(scene: Any, table: Table, friction: float) -> Any:
     """Add the table; return its body."""
     physx = sapien().physx
-    material = physx.PhysxMaterial(friction, friction, 0.0)
+    material = make_material(friction)
     body = physx.PhysxRigidStaticComponent()
     shape = physx.PhysxCollisionShapeBox((np.array(table.size) / 2).tolist(), material)
     shape.set_collision_groups(GROUPS)
     body.attach(shape)
     x, y, top = table.position
-    _enter(scene, body, "table").set_pose(pose((x, y, top - table.size[2] / 2), ONE))
+    enter(scene, body, "table").set_pose(pose((x, y, top - table.size[2] / 2), ONE))
     return body
 
 
@@ -43,14 +43,14 @@ def add_objects(scene: Any, described: Scene, values: Mapping[str, np.ndarray], 
         chosen = item.choices[int(values["object_choice"][number])]
         size = values["object_size"].reshape(-1, 3)[number]
         body = _object(chosen, size, float(values["object_mass"][number]), friction[number])
-        _enter(scene, body, item.name)
+        enter(scene, body, item.name)
         bodies.append(body)
     return bodies
 
 
 def _object(item: ObjectSpec, size: np.ndarray, mass: float, friction: float) -> Any:
     physx = sapien().physx
-    material = physx.PhysxMaterial(friction, friction, 0.0)
+    material = make_material(friction)
     body = physx.PhysxRigidDynamicComponent()
     for shape in _shapes(item, size, material):
         shape.set_collision_groups(GROUPS)
@@ -80,11 +80,3 @@ def _shapes(item: ObjectSpec, size: np.ndarray, material: Any) -> list[Any]:
     scale = np.ones(3, dtype=np.float32)
     parts = [np.array(part, dtype=np.float32) for part in item.parts]
     return [physx.PhysxCollisionShapeConvexMesh(part, scale, material) for part in parts]
-
-
-def _enter(scene: Any, body: Any, name: str) -> Any:
-    entity = sapien().Entity()
-    entity.add_component(body)
-    body.name = name
-    scene.add_entity(entity)
-    return entity

@@ -12,11 +12,13 @@ from dexsim.backends.physx.engine import (
     VELOCITY_ITERATIONS,
     X_TO_Z,
     Friction,
+    enter,
+    make_material,
     matrix_to_quat,
     pose,
     sapien,
     settle,
-)  # fmt: skip
+)
 from dexsim.robots.collisions import collision_bits, neighbours
 from dexsim.robots.spec import Joint, Link, Primitive, RobotSpec
 from dexsim.rotations import quat_from_rpy, quat_multiply
@@ -64,7 +66,7 @@ def add_robot(scene: Any, robot: RobotSpec, friction: Friction, collisions: bool
     """
     physx = sapien().physx
     described = {link.name: link for link in robot.links}
-    hand, rest = (physx.PhysxMaterial(value, value, 0.0) for value in (friction.hand, friction.robot))
+    hand, rest = (make_material(value) for value in (friction.hand, friction.robot))
     parents = {joint.parent for joint in robot.joints}
     # Shapes with a bit in common feel nothing of each other: one bit for each pair.
     ignoring: dict[str, int] = {}
@@ -82,10 +84,7 @@ def add_robot(scene: Any, robot: RobotSpec, friction: Friction, collisions: bool
             _attach(body, primitive, link, chosen, groups)
         _set_joint(body.joint, joint, robot)
         settle(body)
-        body.name = link.name
-        entity = sapien().Entity()
-        entity.add_component(body)
-        scene.add_entity(entity)
+        enter(scene, body, link.name)
         links[link.name] = body
 
     add(robot.link(robot.root), None)
